@@ -1,0 +1,11 @@
+# One interface target carries the flags of our own code; foreign headers are SYSTEM and stay quiet.
+add_library(graft_flags INTERFACE)
+target_compile_options(graft_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+target_include_directories(graft_flags INTERFACE "${PROJECT_SOURCE_DIR}")
+if(GRAFT_WARNINGS_AS_ERRORS)
+  target_compile_options(graft_flags INTERFACE -Werror)
+endif()
+if(GRAFT_SANITIZE)
+  target_compile_options(graft_flags INTERFACE -fsanitize=${GRAFT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  target_link_options(graft_flags INTERFACE -fsanitize=${GRAFT_SANITIZE})
+endif()

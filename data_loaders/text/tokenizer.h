@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace graft::data {
+
+using TokenId = int32_t;
+
+/// Whether special tokens spelled out in the text become their single ids, or stay ordinary text.
+enum class SpecialText { kParse, kPlain };
+
+/// Text to ids and back; the same ids as the Hugging Face library gives for the same files. Thread-safe.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// No begin or end token is added. Throws InvalidArgument if the vocabulary cannot spell the text and has no unknown token.
+  virtual std::vector<TokenId> encode(std::string_view text, SpecialText special = SpecialText::kParse) const = 0;
+  /// Bytes that form no valid UTF-8 become U+FFFD. Ids outside the vocabulary throw InvalidArgument.
+  virtual std::string decode(std::span<const TokenId> ids, bool skip_special = false) const = 0;
+
+  virtual int64_t vocabulary_size() const = 0;  ///< largest id + 1, added tokens included
+  virtual std::optional<TokenId> id_of(std::string_view token) const = 0;  ///< a whole vocabulary or added token
+  virtual bool is_special(TokenId id) const = 0;
+
+  struct Specials {
+    std::optional<TokenId> bos, eos, unk, pad;
+    bool add_bos = false;       ///< the model's files ask for a begin token before every text
+    bool add_eos = false;
+    std::string chat_template;  ///< the Jinja text of the model's files; empty if none
+  };
+  const Specials& specials() const { return specials_; }
+
+ protected:
+  Specials specials_;
+};
+
+/// From a Hugging Face folder (`tokenizer.json`, else `tokenizer.model`; `tokenizer_config.json`, `special_tokens_map.json`,
+/// `chat_template.jinja` where present), a single `tokenizer.json`, `*.model` or `*.gguf` file.
+/// Throws IoError or InvalidArgument naming the file and, for an unsupported part, its type and the supported ones.
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+}  // namespace graft::data

@@ -1,0 +1,86 @@
+#include "kernels/base/cpu_features.h"
+
+#include <array>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace graft::kernels {
+namespace {
+
+#if defined(__x86_64__)
+
+struct CpuidResult {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+CpuidResult cpuid(unsigned leaf, unsigned subleaf) {
+  CpuidResult r;
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+  return r;
+}
+
+bool bit(unsigned word, unsigned index) { return ((word >> index) & 1u) != 0; }
+
+unsigned long long enabled_state() {
+  unsigned low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<unsigned long long>(high) << 32) | low;
+}
+
+bool amx_permitted() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+CpuFeatures read_features() {
+  CpuFeatures f;
+  const auto leaf1 = cpuid(1, 0);
+  const auto leaf7 = cpuid(7, 0);
+  const auto leaf71 = cpuid(7, 1);
+  const bool os_saves = bit(leaf1.ecx, 27);
+  const auto state = os_saves ? enabled_state() : 0;
+  const bool ymm = (state & 0x6) == 0x6, zmm = (state & 0xe6) == 0xe6, tiles = (state & 0x60000) == 0x60000;
+  f.avx2 = ymm && bit(leaf7.ebx, 5) && bit(leaf1.ecx, 12);
+  f.f16c = ymm && bit(leaf1.ecx, 29);
+  f.avx512 = zmm && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) && bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
+  f.avx512_bf16 = f.avx512 && bit(leaf71.eax, 5);
+  f.amx_bf16 = tiles && bit(leaf7.edx, 22) && bit(leaf7.edx, 24) && amx_permitted();
+
+  std::array<char, 49> brand{};
+  for (unsigned part = 0; part < 3; ++part) {
+    const auto r = cpuid(0x80000002u + part, 0);
+    std::memcpy(brand.data() + 16 * part, &r, 16);
+  }
+  f.brand = brand.data();
+  return f;
+}
+
+#else
+
+CpuFeatures read_features() { return {}; }
+
+#endif
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = read_features();
+  return features;
+}
+
+bool has_fast_bfloat16() { return cpu_features().amx_bf16 || cpu_features().avx512_bf16; }
+
+}  // namespace graft::kernels

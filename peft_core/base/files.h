@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace graft {
+
+/// A whole file, mapped read-only. The bytes live as long as the object.
+class MappedFile {
+ public:
+  /// Throws IoError with the system's reason if the file cannot be opened or mapped. An empty file gives an empty span.
+  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  MappedFile() = default;
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Writes a file so that at any moment either the old or the new content is there: a temporary file in the same folder,
+/// fsync, rename. A full disk throws IoError and leaves what was there untouched.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+/// The whole text of a file; throws IoError.
+std::string read_file(const std::filesystem::path& path);
+
+}  // namespace graft

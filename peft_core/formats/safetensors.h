@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "peft_core/base/files.h"
+#include "peft_core/formats/dtype.h"
+
+namespace graft::formats {
+
+/// One tensor of a file, or one to be written. `bytes` is row-major, little-endian, and not owned.
+struct TensorBytes {
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  std::span<const std::byte> bytes;
+};
+
+using Metadata = std::map<std::string, std::string>;
+
+/// A safetensors file, or a folder's sharded set, mapped and checked.
+///
+/// Throws   IoError naming file and tensor: truncated, header too large or too deep, unknown dtype, offsets outside the file,
+///          overlapping or missing bytes, shape and size that disagree, a tensor that the index names and no shard holds.
+/// Source   https://huggingface.co/docs/safetensors, format section.
+class SafetensorsFile {
+ public:
+  /// One `*.safetensors` file.
+  static SafetensorsFile open(const std::filesystem::path& file);
+  /// `model.safetensors`, or `model.safetensors.index.json` with its shards, in a folder.
+  static SafetensorsFile open_folder(const std::filesystem::path& folder, const std::string& stem = "model");
+
+  const std::map<std::string, TensorBytes>& tensors() const { return tensors_; }
+  const Metadata& metadata() const { return metadata_; }
+  /// The mapped files; a tensor's bytes live as long as these do.
+  const std::vector<std::shared_ptr<const MappedFile>>& files() const { return files_; }
+
+ private:
+  std::map<std::string, TensorBytes> tensors_;
+  Metadata metadata_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
+};
+
+/// Writes one file atomically; tensors are sorted by name as given by the map, data aligned to 8 bytes.
+void write_safetensors(const std::filesystem::path& file, const std::map<std::string, TensorBytes>& tensors,
+                       const Metadata& metadata = {});
+
+}  // namespace graft::formats

@@ -27,7 +27,8 @@ struct MicroStep {
   int64_t token_count = 0;    ///< tokens that went through the model
 };
 
-/// What is learnt; train() says how. The task owns model and data.
+/// What is learnt; train() says how. The task owns model and data. `step` and `micro` count from 0 in all calls (records and
+/// messages for people count steps from 1). Trainable tensors are contiguous fp32 leaves on the CPU.
 class TrainTask {
  public:
   virtual ~TrainTask() = default;
@@ -40,6 +41,8 @@ class TrainTask {
   /// No gradients, no side effects on training.
   virtual Metrics evaluate() { return {}; }
   virtual std::vector<ParameterGroup> trainable_parameters() = 0;
+  /// Tensors that training must not change; train() samples their bytes at the start and fails if they differ later.
+  virtual std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() { return {}; }
   /// Called after each optimizer step; true if parameters were replaced and optimizer state must be rebuilt.
   virtual bool after_step(int64_t) { return false; }
   /// Writes what a user keeps (adapter files) into the run folder, atomically.

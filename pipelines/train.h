@@ -21,11 +21,15 @@ struct TrainOptions {
   Schedule schedule = Schedule::kCosine;
   double warmup_ratio = 0.03;   ///< share of total_steps
   double clip_norm = 1.0;       ///< on the norm over all trainable parameters
-  int64_t save_every = 0;       ///< steps between checkpoints; 0: only at the end
+  int64_t save_every = 0;       ///< steps between checkpoints; 0: every 50 steps, or sooner when two minutes have passed
   int64_t evaluate_every = 0;   ///< steps between evaluations; 0: none inside the loop
   std::filesystem::path run_dir;
   bool resume = false;          ///< go on from run_dir's checkpoint, bit for bit
-  std::string fingerprint;      ///< hash of all that must not change between a run and its resumption
+  /// What must not change between a run and its resumption. Lines `key=value` let the error name what differs.
+  std::string fingerprint;
+  /// Fail if a trainable tensor's gradient stays all zero once its first update has had its effect. Off only for methods with parts
+  /// that may rest for a while (routed experts).
+  bool require_nonzero_gradients = true;
 };
 
 struct StepRecord {
@@ -51,15 +55,24 @@ class TrainObserver {
 };
 
 struct TrainReport {
-  int64_t steps = 0;
+  int64_t first_step = 1;    ///< first step of this call, from 1; above 1 in a resumed run
+  int64_t steps = 0;         ///< last completed step of the run, from 1
+  bool interrupted = false;  ///< stopped by SIGINT or SIGTERM; the checkpoint and the task's files are saved
   double first_loss = 0, last_loss = 0;
   double seconds = 0;
   int64_t tokens = 0;
 };
 
 /// The only optimizer loop in the project.
-/// Throws   NumericalError for a NaN or infinite loss (step, learning rate, last good checkpoint), for a trainable tensor that has no
-///          gradient after the first step; InvalidArgument if a checkpoint's fingerprint differs.
+///
+/// One step: the gradients of all micro steps, each divided by the number of loss targets of the whole step; clipping by the global
+/// norm; AdamW; then observers, evaluation and checkpoint, in this order, so that a checkpoint never hides a record.
+/// Saves     run_dir/checkpoint/state.safetensors while it runs and at the end (it stays, so that a run can be made longer), and
+///           task.save(run_dir) at the end. SIGINT and SIGTERM finish the step, save and return; a second signal ends at once.
+/// Resume    goes on from the checkpoint bit for bit, with the same thread count; without one it starts from the beginning.
+/// Throws    NumericalError for a NaN or infinite loss or gradient norm (step, learning rate, last good checkpoint), for trainable
+///           tensors that get no gradient, for a frozen tensor that changed; InvalidArgument if a checkpoint belongs to another run;
+///           IoError if the last save fails (an earlier one that fails is a warning, and the checkpoint before it stays).
 TrainReport train(TrainTask& task, const TrainOptions& options, const std::vector<TrainObserver*>& observers = {});
 
 }  // namespace graft::pipelines

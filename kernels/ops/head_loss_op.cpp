@@ -1,0 +1,101 @@
+#include "kernels/ops/head_loss_op.h"
+
+#include "kernels/base/error.h"
+
+namespace graft::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+constexpr int64_t kVocabularyBlock = 4096;  // a block's logits for 2,048 rows are 32 MiB in fp32
+
+/// What is known about each row's softmax after some blocks of the vocabulary.
+struct OnlineSoftmax {
+  at::Tensor top;           // (M, 1) largest logit so far, fp32
+  at::Tensor sum;           // (M, 1) Σ exp(logit − top), fp32
+  at::Tensor target_logit;  // (M) fp32
+
+  OnlineSoftmax(int64_t rows, const at::TensorOptions& options)
+      : top(at::full({rows, 1}, -std::numeric_limits<float>::infinity(), options)),
+        sum(at::zeros({rows, 1}, options)),
+        target_logit(at::zeros({rows}, options)) {}
+
+  void read_targets(const at::Tensor& logits, const at::Tensor& targets, int64_t begin) {
+    const auto local = targets - begin;
+    const auto inside = at::logical_and(local.ge(0), local.lt(logits.size(1)));
+    const auto picked = logits.gather(1, local.clamp(0, logits.size(1) - 1).unsqueeze(1)).squeeze(1);
+    target_logit = at::where(inside, picked, target_logit);
+  }
+
+  /// Turns the block's logits into exp(logit − new top), in place; returns the factor that old sums must be scaled by, (M, 1).
+  at::Tensor absorb(at::Tensor& logits) {
+    const auto raised = at::maximum(top, logits.amax({1}, /*keepdim=*/true));
+    const auto factor = at::exp(top - raised);
+    logits.sub_(raised).exp_();
+    sum.mul_(factor).add_(logits.sum({1}, /*keepdim=*/true));
+    top = raised;
+    return factor;
+  }
+
+  at::Tensor nll() const { return (top + sum.log()).squeeze(1) - target_logit; }
+};
+
+struct HeadLoss : public torch::autograd::Function<HeadLoss> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary,
+                            const HeadRows& rows) {
+    OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
+    auto expected = at::zeros({hidden.size(0), hidden.size(1)}, hidden.options().dtype(at::kFloat));  // Σ exp(…) · W row
+    auto target_weights = at::empty_like(hidden);
+    for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
+      const int64_t count = std::min(kVocabularyBlock, vocabulary - begin);
+      const auto weight = rows(begin, count);
+      auto logits = at::mm(hidden, weight.t()).to(at::kFloat);
+      softmax.read_targets(logits, targets, begin);
+      const auto factor = softmax.absorb(logits);
+      expected.mul_(factor);
+      if (hidden.scalar_type() == at::kFloat) {
+        expected.addmm_(logits, weight);
+      } else {
+        expected.add_(at::mm(logits.to(hidden.scalar_type()), weight));
+      }
+      const auto here = at::logical_and(targets.ge(begin), targets.lt(begin + count)).nonzero().squeeze(1);
+      if (here.numel() > 0)
+        target_weights.index_copy_(0, here, weight.index_select(0, targets.index_select(0, here) - begin));
+    }
+    const auto gradient = expected.div_(softmax.sum).sub_(target_weights).to(hidden.scalar_type());
+    ctx->save_for_backward({gradient});
+    return softmax.nll().sum();
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
+    const auto gradient = ctx->get_saved_variables()[0];
+    return {gradient * gradients[0].to(gradient.scalar_type()), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows) {
+  GRAFT_ASSERT(hidden.size(0) == targets.size(0));
+  return HeadLoss::apply(hidden, targets, vocabulary, rows);
+}
+
+at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
+                    at::Tensor* best) {
+  at::NoGradGuard no_gradient;
+  OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
+  if (best != nullptr) *best = at::zeros({hidden.size(0)}, targets.options());
+  for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
+    auto logits = at::mm(hidden, rows(begin, std::min(kVocabularyBlock, vocabulary - begin)).t()).to(at::kFloat);
+    softmax.read_targets(logits, targets, begin);
+    if (best != nullptr) {
+      const auto [top, at] = logits.max(1);
+      *best = at::where(top > softmax.top.squeeze(1), at + begin, *best);
+    }
+    softmax.absorb(logits);
+  }
+  return softmax.nll();
+}
+
+}  // namespace graft::ops

@@ -1,0 +1,35 @@
+#include "kernels/ops/swiglu_op.h"
+
+#include "kernels/ops/element_of.h"
+
+namespace graft::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+struct Swiglu : public torch::autograd::Function<Swiglu> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
+    auto product = at::empty_like(gate);
+    kernels::swiglu_elements(element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), gate.numel(),
+                             product.mutable_data_ptr());
+    ctx->save_for_backward({gate, up});
+    return product;
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &gate = saved[0], &up = saved[1];
+    const auto g = gradients[0].contiguous();
+    auto dgate = at::empty_like(gate), dup = at::empty_like(gate);
+    kernels::swiglu_elements_backward(element_of(gate), g.const_data_ptr(), gate.const_data_ptr(), up.const_data_ptr(),
+                                      gate.numel(), dgate.mutable_data_ptr(), dup.mutable_data_ptr());
+    return {dgate, dup};
+  }
+};
+
+}  // namespace
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return Swiglu::apply(gate.contiguous(), up.contiguous()); }
+
+}  // namespace graft::ops

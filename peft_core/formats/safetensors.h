@@ -45,7 +45,9 @@ class SafetensorsFile {
   std::vector<std::shared_ptr<const MappedFile>> files_;
 };
 
-/// Writes one file atomically; tensors are sorted by name as given by the map, data aligned to 8 bytes.
+/// Writes one file atomically; the same tensors give the same bytes. Wide elements come first, then names in order, so that every
+/// tensor is aligned to its element (the format allows no padding).
+/// Throws   InvalidArgument if shape and bytes disagree or a name is not UTF-8; IoError if the disk refuses.
 void write_safetensors(const std::filesystem::path& file, const std::map<std::string, TensorBytes>& tensors,
                        const Metadata& metadata = {});
 

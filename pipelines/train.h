@@ -5,11 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/schedule.h"
 #include "pipelines/task.h"
 
 namespace graft::pipelines {
-
-enum class Schedule { kConstant, kLinear, kCosine };
 
 /// How one function trains every task; 0 turns clipping, warm-up or decay off.
 struct TrainOptions {
@@ -23,7 +22,7 @@ struct TrainOptions {
   double clip_norm = 1.0;       ///< on the norm over all trainable parameters
   int64_t save_every = 0;       ///< steps between checkpoints; 0: every 50 steps, or sooner when two minutes have passed
   int64_t evaluate_every = 0;   ///< steps between evaluations; 0: none inside the loop
-  std::filesystem::path run_dir;
+  std::filesystem::path run_dir;  ///< empty: nothing is saved
   bool resume = false;          ///< go on from run_dir's checkpoint, bit for bit
   /// What must not change between a run and its resumption. Lines `key=value` let the error name what differs.
   std::string fingerprint;

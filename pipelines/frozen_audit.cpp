@@ -1,0 +1,95 @@
+#include "pipelines/frozen_audit.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "kernels/base/error.h"
+
+namespace graft::pipelines {
+namespace {
+
+constexpr size_t kBlock = 4096, kBlocks = 16;
+
+/// A bijection of 64-bit words with good diffusion: two rounds of multiply and shift by odd constants from the digits of the
+/// golden ratio and of pi, so that equal hashes of different words are impossible within one step.
+uint64_t stir(uint64_t word) {
+  word = (word ^ (word >> 32)) * 0x9E3779B97F4A7C15ull;
+  word = (word ^ (word >> 29)) * 0x243F6A8885A308D3ull;
+  return word ^ (word >> 32);
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+}  // namespace
+
+uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
+  // Four independent lanes let the multiplications overlap.
+  uint64_t lanes[4] = {seed + 1, seed + 2, seed + 3, seed + 4};
+  size_t at = 0;
+  for (; at + 32 <= bytes.size(); at += 32) {
+    uint64_t words[4];
+    std::memcpy(words, bytes.data() + at, 32);
+    for (int lane = 0; lane < 4; ++lane) {
+      lanes[lane] = std::rotl((lanes[lane] ^ words[lane]) * 0x9E3779B97F4A7C15ull, 29);
+    }
+  }
+  unsigned char rest[32] = {};
+  std::memcpy(rest, bytes.data() + at, bytes.size() - at);
+  uint64_t hash = stir(bytes.size());
+  for (int lane = 0; lane < 4; ++lane) {
+    uint64_t word;
+    std::memcpy(&word, rest + 8 * lane, 8);
+    hash = stir(hash ^ stir(lanes[lane] ^ word));
+  }
+  return hash;
+}
+
+FrozenAudit::FrozenAudit(std::vector<std::pair<std::string, at::Tensor>> tensors, int64_t whole_below_bytes)
+    : tensors_(std::move(tensors)) {
+  uint64_t total = 0;
+  for (const auto& [name, tensor] : tensors_) {
+    GRAFT_ASSERT(tensor.device().is_cpu() && tensor.is_contiguous());
+    total += tensor.nbytes();
+  }
+  whole_ = total <= static_cast<uint64_t>(whole_below_bytes);
+  for (const auto& [name, tensor] : tensors_) hashes_.push_back(hash(tensor));
+}
+
+uint64_t FrozenAudit::hash(const at::Tensor& tensor) const {
+  const auto bytes = bytes_of(tensor);
+  if (whole_ || bytes.size() <= kBlock * kBlocks) return hash_bytes(bytes);
+  uint64_t result = 0;
+  for (size_t block = 0; block < kBlocks; ++block) {
+    const size_t at = (bytes.size() - kBlock) / (kBlocks - 1) * block;
+    result = hash_bytes(bytes.subspan(block + 1 == kBlocks ? bytes.size() - kBlock : at, kBlock), result);
+  }
+  return result;
+}
+
+std::vector<std::string> FrozenAudit::changed() const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (hash(tensors_[i].second) != hashes_[i]) names.push_back(tensors_[i].first);
+  }
+  return names;
+}
+
+void FrozenAudit::verify(const std::string& when) const {
+  const auto names = changed();
+  if (names.empty()) return;
+  throw NumericalError({.where = when, .what = "frozen weights changed: " + name_some(names),
+                        .hint = "this is a fault of the method or the backbone, not of your settings"});
+}
+
+std::string name_some(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(kShown, names.size()); ++i) text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
+  return text;
+}
+
+}  // namespace graft::pipelines

@@ -1,0 +1,241 @@
+#include "pipelines/optimizer.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "kernels/base/error.h"
+
+namespace graft::pipelines {
+namespace {
+
+constexpr int64_t kPieceElements = 16384;  // 64 KiB of each buffer: four of them stay within a core's second-level cache
+constexpr int64_t kPadElements = 16;       // one cache line, so that two threads never write to the same one
+
+void expect(bool condition, const std::string& name, const std::string& expected) {
+  if (!condition) {
+    throw InvalidArgument({.where = name, .what = "cannot be trained", .expected = expected});
+  }
+}
+
+void check_parameter(const std::string& name, const at::Tensor& parameter) {
+  expect(parameter.defined() && parameter.numel() > 0, name, "a tensor that is not empty");
+  expect(parameter.device().is_cpu(), name, "a tensor in the CPU's memory");
+  expect(parameter.scalar_type() == at::kFloat, name, "fp32 values");
+  expect(parameter.is_contiguous(), name, "contiguous memory");
+  expect(parameter.is_leaf() && parameter.requires_grad(), name, "a leaf tensor that requires a gradient");
+}
+
+/// Eight running sums in a fixed order: the compiler may keep them in vector registers without changing the result.
+double sum_of_squares(const float* values, int64_t count) {
+  constexpr int64_t kLanes = 8;
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const double value = values[i + lane];
+      lanes[lane] += value * value;
+    }
+  }
+  double sum = 0;
+  for (; i < count; ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+bool any_nonzero(const float* values, int64_t count) {
+  return std::any_of(values, values + count, [](float value) { return value != 0.0f; });
+}
+
+/// Scalars of one update, computed in double and rounded once, as torch does before its kernels.
+struct Scalars {
+  float decay, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, root_correction2, epsilon, gradient_scale;
+};
+
+void adamw_elements(const Scalars& s, int64_t count, float* __restrict p, float* __restrict g, float* __restrict m,
+                    float* __restrict v) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = g[i] * s.gradient_scale;
+    const float first = m[i] + s.one_minus_beta1 * (gradient - m[i]);
+    const float second = v[i] * s.beta2 + s.one_minus_beta2 * gradient * gradient;
+    const float denominator = std::sqrt(second) / s.root_correction2 + s.epsilon;
+    p[i] = p[i] * s.decay + s.minus_step_size * first / denominator;
+    m[i] = first;
+    v[i] = second;
+    g[i] = 0.0f;
+  }
+}
+
+}  // namespace
+
+AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : options_(options) { lay_out(groups); }
+
+AdamW::~AdamW() {
+  for (auto& slot : slots_) slot.parameter.mutable_grad().reset();
+}
+
+void AdamW::lay_out(const std::vector<ParameterGroup>& groups) {
+  std::set<std::string> names;
+  std::set<const void*> places;
+  for (const auto& group : groups) {
+    for (const auto& [name, parameter] : group.parameters) {
+      check_parameter(name, parameter);
+      expect(names.insert(name).second, name, "each name once");
+      expect(places.insert(parameter.data_ptr()).second, name, "memory that no other trainable tensor has");
+      add_slot(group, name, parameter);
+    }
+  }
+  expect(!slots_.empty(), "parameters", "at least one trainable tensor");
+  const auto size = slots_.back().offset + (slots_.back().count + kPadElements - 1) / kPadElements * kPadElements;
+  gradients_ = at::zeros({size}, at::kFloat);
+  first_moments_.assign(static_cast<size_t>(size), 0.0f);
+  second_moments_.assign(static_cast<size_t>(size), 0.0f);
+  piece_sums_.assign(pieces_.size(), 0.0);
+}
+
+void AdamW::add_slot(const ParameterGroup& group, const std::string& name, const at::Tensor& parameter) {
+  Slot slot;
+  slot.name = name;
+  slot.parameter = parameter;
+  slot.parameter.mutable_grad().reset();
+  slot.values = parameter.data_ptr<float>();
+  slot.count = parameter.numel();
+  if (!slots_.empty()) {
+    const auto end = slots_.back().offset + slots_.back().count;
+    slot.offset = (end + kPadElements - 1) / kPadElements * kPadElements;
+  }
+  slot.learning_rate_factor = group.learning_rate_factor;
+  slot.weight_decay = group.weight_decay;
+  for (int64_t begin = 0; begin < slot.count; begin += kPieceElements) {
+    pieces_.push_back({slots_.size(), begin, std::min(begin + kPieceElements, slot.count)});
+  }
+  parameter_count_ += slot.count;
+  slots_.push_back(std::move(slot));
+}
+
+void AdamW::collect_gradients() {
+  const at::NoGradGuard no_grad;
+  float* const flat = gradients_.data_ptr<float>();
+  for (auto& slot : slots_) {
+    auto& grad = slot.parameter.mutable_grad();
+    if (grad.defined()) {
+      slot.gradient_defined = true;
+      if (grad.data_ptr() != flat + slot.offset) {
+        // Added and not copied: 0 + (-0) is 0, the sum that a gradient added in place also gives.
+        auto view = gradients_.narrow(0, slot.offset, slot.count).view(slot.parameter.sizes());
+        view.add_(grad);
+        grad = view;
+      }
+    }
+    if (!slot.gradient_nonzero) slot.gradient_nonzero = any_nonzero(flat + slot.offset, slot.count);
+  }
+}
+
+std::vector<std::string> AdamW::without_gradient() const {
+  std::vector<std::string> names;
+  for (const auto& slot : slots_) {
+    if (!slot.gradient_defined) names.push_back(slot.name);
+  }
+  return names;
+}
+
+std::vector<std::string> AdamW::with_zero_gradients_only() const {
+  // A tensor may rest until the others have moved away from their start (A of LoRA while B is 0), so all of them must have moved.
+  std::vector<std::string> names;
+  const bool moved = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.moved; });
+  for (const auto& slot : slots_) {
+    if (moved && !slot.gradient_nonzero) names.push_back(slot.name);
+  }
+  return names;
+}
+
+double AdamW::gradient_norm() {
+  const float* const flat = gradients_.const_data_ptr<float>();
+  at::parallel_for(0, static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto& piece = pieces_[static_cast<size_t>(i)];
+      piece_sums_[static_cast<size_t>(i)] =
+          sum_of_squares(flat + slots_[piece.slot].offset + piece.begin, piece.end - piece.begin);
+    }
+  });
+  double sum = 0;
+  for (const double piece_sum : piece_sums_) sum += piece_sum;
+  return std::sqrt(sum);
+}
+
+void AdamW::update(double learning_rate, double gradient_scale) {
+  for (auto& slot : slots_) ++slot.steps;
+  at::parallel_for(0, static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      update_piece(pieces_[static_cast<size_t>(i)], learning_rate, static_cast<float>(gradient_scale));
+    }
+  });
+  for (auto& slot : slots_) {
+    slot.moved = slot.moved || (slot.gradient_nonzero && learning_rate * slot.learning_rate_factor > 0);
+    // The values changed behind autograd's back; a graph that still holds them must not be used again.
+    slot.parameter.unsafeGetTensorImpl()->bump_version();
+  }
+}
+
+void AdamW::update_piece(const Piece& piece, double learning_rate, float gradient_scale) {
+  const auto& slot = slots_[piece.slot];
+  const double rate = learning_rate * slot.learning_rate_factor;
+  const auto t = static_cast<double>(slot.steps);
+  const Scalars scalars{
+      .decay = static_cast<float>(1.0 - (slot.weight_decay ? rate * options_.weight_decay : 0.0)),
+      .one_minus_beta1 = static_cast<float>(1.0 - options_.beta1),
+      .beta2 = static_cast<float>(options_.beta2),
+      .one_minus_beta2 = static_cast<float>(1.0 - options_.beta2),
+      .minus_step_size = static_cast<float>(-rate / (1.0 - std::pow(options_.beta1, t))),
+      .root_correction2 = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, t))),
+      .epsilon = static_cast<float>(options_.epsilon),
+      .gradient_scale = gradient_scale,
+  };
+  const auto at = static_cast<size_t>(slot.offset + piece.begin);
+  adamw_elements(scalars, piece.end - piece.begin, slot.values + piece.begin, gradients_.data_ptr<float>() + at,
+                 first_moments_.data() + at, second_moments_.data() + at);
+}
+
+void AdamW::rebuild(const std::vector<ParameterGroup>& groups) {
+  AdamW next(groups, options_);
+  for (auto& slot : next.slots_) {
+    const auto old = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& candidate) {
+      return candidate.name == slot.name && candidate.values == slot.values && candidate.count == slot.count;
+    });
+    if (old == slots_.end()) continue;
+    std::copy_n(first_moments_.begin() + old->offset, slot.count, next.first_moments_.begin() + slot.offset);
+    std::copy_n(second_moments_.begin() + old->offset, slot.count, next.second_moments_.begin() + slot.offset);
+    slot.steps = old->steps;
+    slot.gradient_defined = old->gradient_defined;
+    slot.gradient_nonzero = old->gradient_nonzero;
+    slot.moved = old->moved;
+  }
+  std::swap(slots_, next.slots_);
+  std::swap(pieces_, next.pieces_);
+  std::swap(piece_sums_, next.piece_sums_);
+  std::swap(gradients_, next.gradients_);
+  std::swap(first_moments_, next.first_moments_);
+  std::swap(second_moments_, next.second_moments_);
+  std::swap(parameter_count_, next.parameter_count_);
+}
+
+std::vector<AdamW::State> AdamW::states() {
+  std::vector<State> states;
+  for (auto& slot : slots_) {
+    const auto count = static_cast<size_t>(slot.count);
+    states.push_back({slot.name, slot.parameter,
+                      {first_moments_.data() + slot.offset, count},
+                      {second_moments_.data() + slot.offset, count},
+                      &slot.steps});
+  }
+  return states;
+}
+
+double clip_factor(double norm, double max_norm) {
+  if (max_norm <= 0) return 1.0;
+  return std::min(1.0, max_norm / (norm + 1e-6));
+}
+
+}  // namespace graft::pipelines

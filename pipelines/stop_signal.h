@@ -1,0 +1,18 @@
+#pragma once
+
+namespace graft::pipelines {
+
+/// While it lives, SIGINT and SIGTERM only raise a flag; the second one of a kind acts as before. A signal that the process
+/// ignores stays ignored. One at a time.
+class StopSignal {
+ public:
+  StopSignal();
+  ~StopSignal();
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+
+  /// "SIGINT", "SIGTERM" or nullptr.
+  const char* received() const;
+};
+
+}  // namespace graft::pipelines

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "peft_core/base/config.h"
+#include "pipelines/schedule.h"
+
+namespace graft::pipelines {
+
+struct TrainOptions;
+
+enum class Checkpointing { kOff, kOn, kAuto };
+
+inline EnumNames<Checkpointing> config_names(Checkpointing) {
+  return {{"off", Checkpointing::kOff}, {"on", Checkpointing::kOn}, {"auto", Checkpointing::kAuto}};
+}
+
+/// The section `train` of a run's configuration.
+struct TrainConfig {
+  int64_t max_steps = 0;
+  double epochs = 1;
+  int64_t batch_size = 4;
+  int64_t max_length = 512;
+  int64_t accumulation = 1;
+  double learning_rate = 2e-4;
+  double weight_decay = 0;
+  Schedule schedule = Schedule::kCosine;
+  double warmup_ratio = 0.03;
+  double clip_norm = 1;
+  bool packing = true;
+  Checkpointing checkpointing = Checkpointing::kAuto;
+  int64_t seed = 42;
+  bool shuffle = true;
+  int64_t save_every = 0;
+  int64_t evaluate_every = 0;
+  double lora_plus_ratio = 1;
+
+  template <class V>
+  void visit(V& v) {
+    v("max_steps", max_steps, "optimizer steps; 0: as many as `epochs` gives");
+    v("epochs", epochs, "passes over the training data, if max_steps is 0; parts of one are allowed");
+    v("batch_size", batch_size, "sequences (packed: rows of max_length tokens) in one micro step");
+    v("max_length", max_length, "tokens in a sequence; longer ones are cut");
+    v("accumulation", accumulation, "micro steps whose gradients one optimizer step adds up");
+    v("learning_rate", learning_rate, "highest learning rate, reached after the warm-up");
+    v("weight_decay", weight_decay, "decoupled decay of adapter matrices; 0: off");
+    v("schedule", schedule, "constant, linear or cosine: how the learning rate goes on after the warm-up");
+    v("warmup_ratio", warmup_ratio, "share of the steps over which the learning rate rises from 0; 0: off");
+    v("clip_norm", clip_norm, "largest norm of the gradient over all trainable tensors; 0: off");
+    v("packing", packing, "put several samples into one row; they do not see each other");
+    v("checkpointing", checkpointing, "off, on or auto: recompute activations in the backward pass to save memory");
+    v("seed", seed, "of the adapter's start, dropout and the order of the data");
+    v("shuffle", shuffle, "a different order of the data in each epoch");
+    v("save_every", save_every, "steps between saved states; 0: every 50 steps or two minutes, whichever is sooner");
+    v("evaluate_every", evaluate_every, "steps between evaluations while training; 0: none");
+    v("lora_plus_ratio", lora_plus_ratio, "learning rate of LoRA's B over that of A (LoRA+); 1: plain LoRA");
+  }
+};
+
+/// Throws InvalidArgument for the first value outside its range; `section` is the key of the struct in messages.
+void validate(const TrainConfig& config, const std::string& section = "train");
+
+/// Optimizer steps of the whole run: max_steps, or epochs * micro_steps_per_epoch / accumulation rounded up.
+/// Throws InvalidArgument if there is no data for a single step.
+int64_t total_steps(const TrainConfig& config, int64_t micro_steps_per_epoch);
+
+/// What train() needs of it; run_dir, resume and fingerprint are left to the caller.
+TrainOptions train_options(const TrainConfig& config, int64_t micro_steps_per_epoch);
+
+}  // namespace graft::pipelines

@@ -1,0 +1,213 @@
+"""Adapters cross between agri_tune and Hugging Face PEFT, both ways, and give the same logits."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from peft import LNTuningConfig, LoraConfig
+from safetensors.torch import load_file, save_file
+
+import adapters
+import program
+import tiny_models
+import training
+
+# The issue's bound; PEFT's own fp32 noise on these models is some 2e-5.
+TOLERANCE = 1e-4
+IDS = tiny_models.random_ids([1, 7, 40], seed=9)
+LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ALL = "all-linear"
+
+
+@pytest.fixture(scope="module")
+def bases(folder):
+    """Model folders with their tokenizer, by architecture, made once."""
+    made = {}
+
+    def base(kind: str):
+        if kind not in made:
+            made[kind] = tiny_models.save(tiny_models.build(kind), folder / kind, tiny_models.byte_tokenizer())
+        return made[kind]
+
+    return base
+
+
+def assert_close(ours, theirs, tolerance=TOLERANCE):
+    for mine, other in zip(ours, theirs, strict=True):
+        worst = np.abs(mine - other).max()
+        assert worst <= tolerance, f"worst difference {worst:.2e}"
+
+
+def assert_apart(some, others):
+    assert max(np.abs(a - b).max() for a, b in zip(some, others)) > 0.05, "the adapter changes nothing; the comparison is void"
+
+
+# ---- made by PEFT, loaded here --------------------------------------------------------------------------------------------------
+
+MADE_BY_PEFT = {
+    "lora": ("llama3", LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS)),
+    "lora-all-linear": ("mistral", LoraConfig(r=4, lora_alpha=4, target_modules=ALL)),
+    "lora-two-targets": ("smollm2", LoraConfig(r=4, target_modules=["q_proj", "down_proj"])),
+    "lora-regex": ("qwen3", LoraConfig(r=4, target_modules=r".*\.layers\.[02]\..*(q_proj|up_proj)")),
+    "lora-layers": ("llama2", LoraConfig(r=4, target_modules=["v_proj"], layers_to_transform=[1, 2])),
+    "lora-exclude": ("llama2", LoraConfig(r=4, target_modules=ALL, exclude_modules=["o_proj"])),
+    "rslora": ("qwen2", LoraConfig(r=16, lora_alpha=8, use_rslora=True, target_modules=LINEARS)),
+    "patterns": ("llama3", LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS,
+                                      rank_pattern={"q_proj": 4, r"layers\.1\.mlp\.up_proj": 12, "^model.layers.2.mlp.down_proj": 2},
+                                      alpha_pattern={"v_proj": 3, r"layers\.1\..*up_proj": 20})),
+    "patterns-rslora": ("qwen3", LoraConfig(r=8, lora_alpha=16, use_rslora=True, target_modules=ALL, rank_pattern={"k_proj": 2},
+                                            alpha_pattern={"down_proj": 5})),
+    "bias-all": ("qwen2", LoraConfig(r=4, target_modules=["q_proj", "up_proj"], bias="all")),
+    "bias-lora-only": ("qwen2", LoraConfig(r=4, target_modules=["q_proj", "up_proj"], bias="lora_only")),
+    "saved-norms": ("llama3", LoraConfig(r=4, target_modules=["up_proj"], modules_to_save=["input_layernorm", "norm"])),
+    "saved-linears": ("qwen2", LoraConfig(r=4, target_modules=["up_proj"], modules_to_save=["q_proj", "v_proj"])),
+    "norm-tuning": ("llama3", LNTuningConfig(target_modules=["input_layernorm", "post_attention_layernorm", "norm"])),
+}
+
+
+@pytest.mark.parametrize("name", MADE_BY_PEFT)
+def test_adapter_made_by_peft(name, bases, tmp_path):
+    kind, config = MADE_BY_PEFT[name]
+    base = bases(kind)
+    expected = tiny_models.logits_of(adapters.make(base, config, tmp_path / "a"), IDS)
+    assert_apart(expected, tiny_models.logits_of(tiny_models.load(base), IDS))
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "a"), expected)
+
+
+def test_config_with_only_the_needed_keys(bases, tmp_path):
+    """A loader needs only peft_type and target_modules; r 8, alpha 8 and the rest are PEFT's defaults."""
+    base = bases("llama3")
+    expected = tiny_models.logits_of(adapters.make(base, LoraConfig(target_modules=LINEARS), tmp_path / "a"), IDS)
+    (tmp_path / "a" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "target_modules": LINEARS}))
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "a"), expected)
+
+
+def test_unknown_keys_are_warned_about_and_kept(bases, tmp_path):
+    base = bases("llama3")
+    adapters.make(base, LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS), tmp_path / "a", initial=True)
+    file = tmp_path / "a" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "shiny_key_of_next_year": {"depth": [1, 2]}}))
+    data = training.write_rows(tmp_path / "rows.jsonl", training.rows(8))
+    outcome = program.succeed("train", "--model", base, "--data", data, "--init-adapter", tmp_path / "a", "--out", tmp_path / "run",
+                              *program.settings({**training.PLAIN, "train.max_steps": 2}))
+    assert "shiny_key_of_next_year" in outcome.stderr
+    written = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert written["shiny_key_of_next_year"] == {"depth": [1, 2]}
+    adapters.load(base, tmp_path / "run")  # PEFT, too, ignores what it does not know
+
+
+def test_adapter_whose_meaning_we_lack_is_refused(bases, tmp_path):
+    """use_dora changes the result; ignoring it would give silently wrong logits."""
+    base = bases("llama3")
+    adapters.make(base, LoraConfig(r=4, target_modules=["q_proj"], use_dora=True), tmp_path / "a")
+    outcome = program.agri_tune("inspect", "--model", base, "--adapter", tmp_path / "a")
+    assert outcome.code in (2, 3) and "dora" in outcome.stderr
+
+
+@pytest.mark.parametrize("damage", ["missing", "shape", "extra"])
+def test_adapter_tensors_that_do_not_fit(damage, bases, tmp_path):
+    base = bases("llama3")
+    adapters.make(base, LoraConfig(r=4, target_modules=["q_proj"]), tmp_path / "a")
+    file = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"
+    if damage == "missing":
+        del tensors[name]
+    elif damage == "shape":
+        tensors[name] = torch.zeros(63, 4)
+    else:
+        name = "base_model.model.model.layers.77.self_attn.q_proj.lora_B.weight"
+        tensors[name] = torch.zeros(64, 4)
+    save_file(tensors, file)
+    (tmp_path / "ids.json").write_text("[[1]]")
+    outcome = program.agri_tune("inspect", "--model", base, "--adapter", tmp_path / "a", "--logits", tmp_path / "ids.json", "--out",
+                                tmp_path / "o.safetensors")
+    assert outcome.code in (2, 3) and "q_proj" in outcome.stderr
+
+
+# ---- trained here, loaded by PEFT -----------------------------------------------------------------------------------------------
+
+TRAINED_HERE = {
+    "lora": ("llama3", {"method.rank": 8}),
+    "rslora": ("qwen2", {"method.rank": 4, "method.use_rslora": True, "method.targets": ["q_proj", "v_proj"]}),
+    "patterns": ("qwen3", {"method.rank": 4, "method.rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 8},
+                           "method.alpha_pattern": {"down_proj": 3}}),
+    "patterns-rslora": ("mistral", {"method.rank": 4, "method.use_rslora": True, "method.rank_pattern": {"q_proj": 2}}),
+    "targets-regex": ("llama2", {"method.targets": r".*layers\.[01]\.mlp\.(up|down)_proj", "method.dropout": 0.1}),
+    "bitfit": ("qwen2", {"method.name": "bitfit"}),
+    "norm-tuning": ("llama3", {"method.name": "norm_tuning"}),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED_HERE)
+def test_adapter_trained_here(name, bases, tmp_path):
+    kind, changes = TRAINED_HERE[name]
+    base = bases(kind)
+    changes = {"train.max_steps": 6, "train.learning_rate": 0.02, **changes}
+    method = changes.pop("method.name", "lora")
+    if method != "lora":
+        settings = {k: v for k, v in {**training.PLAIN, **changes}.items() if not k.startswith("method.")}
+    else:
+        settings = {**training.PLAIN, **changes}
+    data = training.write_rows(tmp_path / "rows.jsonl", training.rows(12))
+    program.succeed("train", "--model", base, "--data", data, "--method", method, "--out", tmp_path / "run", *program.settings(settings))
+    theirs = tiny_models.logits_of(adapters.load(base, tmp_path / "run"), IDS)
+    assert_apart(theirs, tiny_models.logits_of(tiny_models.load(base), IDS))
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "run"), theirs)
+    # The folder itself and a copy of its two adapter files are both adapters.
+    (tmp_path / "copy").mkdir()
+    for part in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(tmp_path / "run" / part, tmp_path / "copy")
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "copy"), theirs)
+
+
+def test_the_written_config_says_what_was_trained(bases, tmp_path):
+    base = bases("llama3")
+    data = training.write_rows(tmp_path / "rows.jsonl", training.rows(4))
+    training.train_here(base, data, tmp_path / "run", {"train.max_steps": 1, "method.rank": 6, "method.alpha": 9, "method.dropout": 0.25,
+                                                       "method.use_rslora": True, "method.rank_pattern": {"q_proj": 2}})
+    config = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA" and config["r"] == 6 and config["lora_alpha"] == 9 and config["lora_dropout"] == 0.25
+    assert config["use_rslora"] is True and config["rank_pattern"] == {"q_proj": 2}
+    tensors = load_file(tmp_path / "run" / "adapter_model.safetensors")
+    assert len(tensors) == 2 * 7 * 3
+    assert tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"].shape == (2, 64)
+    assert tensors["base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight"].shape == (6, 64)
+    assert all(t.dtype == torch.float32 for t in tensors.values())
+
+
+def test_a_loaded_adapter_is_written_back_unchanged(bases, tmp_path):
+    """Learning rate 0: what goes in comes out, bit for bit, through both readers and writers."""
+    base = bases("llama3")
+    adapters.make(base, LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS), tmp_path / "a")
+    data = training.write_rows(tmp_path / "rows.jsonl", training.rows(4))
+    training.train_here(base, data, tmp_path / "run", {"train.max_steps": 1, "train.learning_rate": 0}, "--init-adapter", tmp_path / "a")
+    before, after = (load_file(tmp_path / place / "adapter_model.safetensors") for place in ("a", "run"))
+    assert sorted(before) == sorted(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+# ---- NF4 ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_nf4_base_gives_the_logits_of_bitsandbytes(bases, tmp_path):
+    """Same packed codes and double-quantised scales, so the same fp32 weights on both sides: what is left is fp32 rounding, and
+    TOLERANCE holds as for a dense base. (A wrong code anywhere would move logits by 1e-2 and more: NF4's steps are a tenth.)"""
+    pytest.importorskip("bitsandbytes")
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    base = bases("llama3")
+    adapters.make(base, LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS), tmp_path / "a")
+    quantised = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, attn_implementation="eager",
+        quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                               bnb_4bit_compute_dtype=torch.float32)).eval()
+    nf4 = ["--set", "base.quantize=nf4", "--set", "base.dtype=fp32"]
+    expected = tiny_models.logits_of(quantised, IDS)
+    assert_apart(expected, tiny_models.logits_of(tiny_models.load(base), IDS))
+    assert_close(program.logits(base, IDS, tmp_path, *nf4), expected)
+    grafted = PeftModel.from_pretrained(quantised, tmp_path / "a").eval()
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "a", *nf4), tiny_models.logits_of(grafted, IDS))

@@ -1,0 +1,46 @@
+#include "peft_core/methods/bitfit.h"
+
+#include <nlohmann/json.hpp>
+
+#include "peft_core/base/config.h"
+#include "peft_core/methods/released_parameters.h"
+
+namespace graft::peft {
+namespace {
+
+class BitfitAttachment final : public ReleasedParameters {
+ public:
+  BitfitAttachment(Places& places, const BitfitConfig& config)
+      : ReleasedParameters("biases", matching_parameters(places, ParameterSlot::Kind::kBias, config.targets,
+                                                         "this model has no bias there to train (only Qwen2 has some, on q_proj, "
+                                                         "k_proj and v_proj); use lora or norm_tuning")) {}
+
+  // PEFT has no type for BitFit; a LoRA file without target modules whose biases are saved is loaded by it as it stands.
+  nlohmann::json published_config() const override {
+    return {{"peft_type", "LORA"}, {"target_modules", "dummy-target-modules"}, {"bias", "all"}, {"r", 8}, {"lora_alpha", 8}};
+  }
+};
+
+std::optional<ConfigNode> from_published(const nlohmann::json& published) {
+  if (published.value("peft_type", "") != "LORA" || published.value("target_modules", nlohmann::json()) != "dummy-target-modules" ||
+      published.value("bias", "none") == "none")
+    return std::nullopt;
+  return ConfigNode::parse("name: bitfit", "adapter_config.json");
+}
+
+}  // namespace
+
+MethodSpec bitfit_method() {
+  return {.name = "bitfit",
+          .paper = "arXiv:2106.10199",
+          .use_when = "a very small change of a model that has biases",
+          .parameters = "out per layer with a bias",
+          .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
+          .attach = [](Places& places, const ConfigNode& config, uint64_t) -> std::unique_ptr<Attachment> {
+            return std::make_unique<BitfitAttachment>(places, read_config<BitfitConfig>(config));
+          },
+          .from_published = from_published,
+          .resolved = [](const ConfigNode& config) { return write_config(read_config<BitfitConfig>(config), "method"); }};
+}
+
+}  // namespace graft::peft

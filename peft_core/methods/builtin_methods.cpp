@@ -1,0 +1,18 @@
+#include "peft_core/methods/bitfit.h"
+#include "peft_core/methods/lora.h"
+#include "peft_core/methods/method.h"
+#include "peft_core/methods/norm_tuning.h"
+
+namespace graft::peft {
+
+// An explicit list: static objects that register themselves vanish silently from static libraries.
+const std::vector<MethodSpec>& builtin_methods() {
+  static const std::vector<MethodSpec> methods = {
+      lora_method(),
+      bitfit_method(),
+      norm_tuning_method(),
+  };
+  return methods;
+}
+
+}  // namespace graft::peft

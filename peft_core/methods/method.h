@@ -1,0 +1,79 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "peft_core/base/config_node.h"
+#include "peft_core/slots/targets.h"
+
+namespace graft::peft {
+
+/// Published name (without PEFT's "base_model.model." prefix) -> tensor.
+using AdapterState = std::map<std::string, at::Tensor>;
+
+/// Trainable leaves that an optimizer may treat alike: "lora_A", "lora_B", "biases", "norms".
+struct TrainableGroup {
+  std::string name;
+  NamedTensors parameters;
+};
+
+/// A method at work on one model. It owns its adapters; the model's slots share them.
+class Attachment {
+ public:
+  virtual ~Attachment() = default;
+
+  virtual std::vector<TrainableGroup> trainable() const = 0;
+  /// Added to the loss where defined: balance, KL, orthogonality.
+  virtual at::Tensor auxiliary_loss() const { return {}; }
+  /// After each optimizer step; true if parameters were replaced.
+  virtual bool after_step(int64_t step) {
+    (void)step;
+    return false;
+  }
+  /// What is saved, under the published names; shares memory with the leaves.
+  virtual AdapterState state() const = 0;
+  /// `adapter_config.json` as Hugging Face PEFT writes it, without the keys that every method shares.
+  virtual nlohmann::json published_config() const = 0;
+  /// Gives every slot its base back, exactly.
+  virtual void detach() = 0;
+  /// Folds the adapters into dense bases of `dtype`; throws InvalidArgument where traits.mergeable is false.
+  virtual void merge(at::ScalarType dtype) = 0;
+};
+
+/// Promises, each one tested by the conformance suite.
+struct MethodTraits {
+  bool identity_at_start = true;
+  bool mergeable = true;
+  bool exact_gradient = true;
+};
+
+struct MethodSpec {
+  std::string name;
+  std::string paper;
+  std::string use_when;    ///< one line for `inspect --methods`
+  std::string parameters;  ///< formula of the trainable parameter count
+  MethodTraits traits;
+  /// Reads its options from the `method` section and changes the model's places. `seed` decides random starts.
+  std::function<std::unique_ptr<Attachment>(Places& places, const ConfigNode& config, uint64_t seed)> attach;
+  /// The `method` section that stands for a published adapter_config.json; none if the file belongs to another method.
+  std::function<std::optional<ConfigNode>(const nlohmann::json& published)> from_published;
+  /// The resolved `method` section, all keys and defaults, as YAML.
+  std::function<std::string(const ConfigNode& config)> resolved;
+};
+
+/// All methods, in the order of the list in builtin_methods.cpp.
+const std::vector<MethodSpec>& builtin_methods();
+/// Throws InvalidArgument with the nearest and all known names.
+const MethodSpec& find_method(const std::string& name);
+
+/// Copies values into a method's leaves. Throws InvalidArgument naming the tensor: missing, unexpected, or of another shape.
+void load_state(Attachment& attachment, const AdapterState& values, const std::string& where);
+
+}  // namespace graft::peft

@@ -1,0 +1,36 @@
+#include "peft_core/slots/expansion_scratch.h"
+
+#include "kernels/base/error.h"
+
+namespace graft::peft {
+
+ExpansionScratch& ExpansionScratch::shared() {
+  static ExpansionScratch scratch;
+  return scratch;
+}
+
+at::Tensor ExpansionScratch::expanded(const void* owner, int64_t begin, int64_t rows, int64_t columns, at::ScalarType dtype,
+                                      const std::function<void(at::Tensor&)>& fill) {
+  GRAFT_ASSERT(dtype == at::kFloat || dtype == at::kBFloat16);
+  auto& buffer = dtype == at::kFloat ? fp32_ : bf16_;
+  if (!buffer.storage.defined() || buffer.storage.numel() < rows * columns) {
+    buffer.storage = at::empty({rows * columns}, at::TensorOptions().dtype(dtype));
+    buffer.owner = nullptr;
+  }
+  auto view = buffer.storage.narrow(0, 0, rows * columns).view({rows, columns});
+  if (buffer.owner == owner && buffer.begin == begin && buffer.rows == rows) return view;
+  fill(view);
+  buffer.owner = owner, buffer.begin = begin, buffer.rows = rows;
+  return view;
+}
+
+void ExpansionScratch::forget() { fp32_.owner = bf16_.owner = nullptr; }
+
+int64_t ExpansionScratch::bytes() const {
+  int64_t total = 0;
+  for (const auto* buffer : {&fp32_, &bf16_})
+    if (buffer->storage.defined()) total += buffer->storage.numel() * buffer->storage.element_size();
+  return total;
+}
+
+}  // namespace graft::peft

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "peft_core/slots/adapter.h"
+
+namespace graft::peft {
+
+/// A place in a model where a linear layer stands and where a method may change it. The model calls the slot; replacing modules
+/// at run time, as Python does, would leave the model calling the old one.
+class LinearSlot {
+ public:
+  LinearSlot() = default;
+  LinearSlot(std::string name, std::shared_ptr<const FrozenLinear> base, at::Tensor bias);
+
+  const std::string& name() const { return name_; }  ///< as published: "model.layers.0.self_attn.q_proj"
+  const std::shared_ptr<const FrozenLinear>& base() const { return base_; }
+  const at::Tensor& bias() const { return bias_; }
+  at::Tensor& bias() { return bias_; }
+  const std::shared_ptr<const Adapter>& adapter() const { return adapter_; }
+
+  /// x (N, in) -> (N, out).
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) const;
+
+  void attach(std::shared_ptr<const Adapter> adapter);
+  void detach() { adapter_ = nullptr; }
+  /// Makes the merged weight the new dense base, in `dtype`, and drops the adapter.
+  void merge(at::ScalarType dtype);
+  void replace_base(std::shared_ptr<const FrozenLinear> base) { base_ = std::move(base); }
+
+ private:
+  std::string name_;
+  std::shared_ptr<const FrozenLinear> base_;
+  at::Tensor bias_;
+  std::shared_ptr<const Adapter> adapter_;
+  uint64_t seed_ = 0;
+};
+
+}  // namespace graft::peft

@@ -1,0 +1,113 @@
+#include "peft_core/slots/quantized_linear.h"
+
+#include <ATen/Parallel.h>
+
+#include "kernels/nf4/nf4.h"
+
+namespace graft::peft {
+namespace {
+
+/// Rows [begin, end) of the contiguous matrix `to`, as the element span that a kernel writes.
+template <class T, class Element>
+std::span<Element> row_span(at::Tensor& to, int64_t begin, int64_t end) {
+  const int64_t columns = to.size(1);
+  auto* data = reinterpret_cast<Element*>(to.mutable_data_ptr<T>());
+  return {data + begin * columns, static_cast<size_t>((end - begin) * columns)};
+}
+
+/// Expands rows in parallel: `kernel(first row, span of fp32 or bf16)`.
+template <class Kernel>
+void expand_rows(int64_t count, at::Tensor& to, int64_t grain, const Kernel& kernel) {
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    if (to.scalar_type() == at::kFloat) {
+      kernel(begin, row_span<float, float>(to, begin, end));
+    } else {
+      kernel(begin, row_span<at::BFloat16, uint16_t>(to, begin, end));
+    }
+  });
+}
+
+int64_t rows_a_task(int64_t columns) { return std::max<int64_t>(1, 16384 / columns); }
+
+class Nf4Linear final : public FrozenLinear {
+ public:
+  Nf4Linear(const at::Tensor& weight, int64_t block_size)
+      : FrozenLinear(weight.size(0), weight.size(1)), stored_(quantized(weight, block_size)) {}
+
+  std::string storage() const override { return "nf4"; }
+  bool lossless() const override { return false; }
+  int64_t bytes() const override {
+    return static_cast<int64_t>(stored_.codes.size() + stored_.absmax_codes.size() +
+                                4 * (stored_.absmax.size() + stored_.nested_absmax.size() + stored_.nested_code.size()));
+  }
+
+ protected:
+  void expand(int64_t begin, int64_t count, at::Tensor& to) const override {
+    // Blocks run over row borders where the row length is no multiple of the block size; then rows go in one piece.
+    const bool aligned = in_features() % stored_.block_size == 0;
+    if (!aligned) return expand_unaligned(begin, count, to);
+    expand_rows(count, to, rows_a_task(in_features()),
+                [&](int64_t row, auto span) { kernels::dequantize_nf4(stored_, (begin + row) * in_features(), span); });
+  }
+
+ private:
+  static kernels::Nf4Weight quantized(const at::Tensor& weight, int64_t block_size) {
+    const auto dense = weight.to(at::kFloat).contiguous();
+    return kernels::quantize_nf4({dense.const_data_ptr<float>(), static_cast<size_t>(dense.numel())}, block_size);
+  }
+
+  void expand_unaligned(int64_t begin, int64_t count, at::Tensor& to) const {
+    const int64_t first = begin * in_features(), start = first / stored_.block_size * stored_.block_size;
+    auto whole = at::empty({1, first + count * in_features() - start}, to.options());
+    if (to.scalar_type() == at::kFloat) {
+      kernels::dequantize_nf4(stored_, start, row_span<float, float>(whole, 0, 1));
+    } else {
+      kernels::dequantize_nf4(stored_, start, row_span<at::BFloat16, uint16_t>(whole, 0, 1));
+    }
+    to.copy_(whole.narrow(1, first - start, count * in_features()).view_as(to));
+  }
+
+  kernels::Nf4Weight stored_;
+};
+
+class GgufLinear final : public FrozenLinear {
+ public:
+  GgufLinear(kernels::GgmlType type, int64_t out_features, int64_t in_features, std::span<const std::byte> blocks,
+             std::shared_ptr<const void> keep_alive)
+      : FrozenLinear(out_features, in_features),
+        type_(type),
+        row_bytes_(blocks.size() / static_cast<size_t>(out_features)),
+        blocks_(blocks),
+        keep_alive_(std::move(keep_alive)) {}
+
+  std::string storage() const override { return std::string(kernels::block_layout(type_).name); }
+  bool lossless() const override { return kernels::block_layout(type_).elements == 1; }
+  int64_t bytes() const override { return static_cast<int64_t>(blocks_.size()); }
+
+ protected:
+  void expand(int64_t begin, int64_t count, at::Tensor& to) const override {
+    expand_rows(count, to, rows_a_task(in_features()), [&](int64_t row, auto span) {
+      const auto rows = span.size() / static_cast<size_t>(in_features());
+      kernels::dequantize_blocks(type_, blocks_.subspan(static_cast<size_t>(begin + row) * row_bytes_, rows * row_bytes_), span);
+    });
+  }
+
+ private:
+  kernels::GgmlType type_;
+  size_t row_bytes_;
+  std::span<const std::byte> blocks_;
+  std::shared_ptr<const void> keep_alive_;
+};
+
+}  // namespace
+
+std::shared_ptr<FrozenLinear> nf4_linear(const at::Tensor& weight, int64_t block_size) {
+  return std::make_shared<Nf4Linear>(weight, block_size);
+}
+
+std::shared_ptr<FrozenLinear> gguf_linear(kernels::GgmlType type, int64_t out_features, int64_t in_features,
+                                          std::span<const std::byte> blocks, std::shared_ptr<const void> keep_alive) {
+  return std::make_shared<GgufLinear>(type, out_features, in_features, blocks, std::move(keep_alive));
+}
+
+}  // namespace graft::peft

@@ -100,23 +100,23 @@ ConfigNode ConfigNode::parse(std::string_view text, const std::string& source) {
 
 void ConfigNode::set(const std::string& assignment) {
   const auto equals = assignment.find('=');
-  const auto origin = "--set " + assignment;
+  const auto set_by = "--set " + assignment;
   if (equals == std::string::npos) {
-    throw InvalidArgument({.where = origin, .what = "has no value", .expected = "section.key=value"});
+    throw InvalidArgument({.where = set_by, .what = "has no value", .expected = "section.key=value"});
   }
-  set(std::string_view(assignment).substr(0, equals), std::string_view(assignment).substr(equals + 1), origin);
+  set(std::string_view(assignment).substr(0, equals), std::string_view(assignment).substr(equals + 1), set_by);
 }
 
-void ConfigNode::set(std::string_view dotted_key, std::string_view yaml_value, const std::string& origin) {
-  const auto parts = split_key(dotted_key, origin);
-  auto value = convert_text(std::string(yaml_value), origin, /*with_lines=*/false, "put text with special characters in double quotes");
+void ConfigNode::set(std::string_view dotted_key, std::string_view yaml_value, const std::string& set_by) {
+  const auto parts = split_key(dotted_key, set_by);
+  auto value = convert_text(std::string(yaml_value), set_by, /*with_lines=*/false, "put text with special characters in double quotes");
   ConfigNode* node = this;
   for (const auto& part : parts) {
     if (node->kind != Kind::kMap && node->kind != Kind::kNull) {
-      throw InvalidArgument({.where = origin, .what = "goes inside a value that is no section (" + node->origin + ")"});
+      throw InvalidArgument({.where = set_by, .what = "goes inside a value that is no section (" + node->origin + ")"});
     }
     node->kind = Kind::kMap;
-    if (node->find_entry(part) == nullptr) node->entries.emplace_back(part, ConfigNode{.origin = origin});
+    if (node->find_entry(part) == nullptr) node->entries.emplace_back(part, ConfigNode{.origin = set_by});
     node = const_cast<ConfigNode*>(node->find_entry(part));
   }
   *node = std::move(value);

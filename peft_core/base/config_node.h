@@ -27,7 +27,7 @@ struct ConfigNode {
   /// One `section.key=value` from the command line; the value is read as YAML and replaces what was there.
   void set(const std::string& assignment);
   /// The same from code, for options with a spelling of their own: set("method.name", "lora", "--method").
-  void set(std::string_view dotted_key, std::string_view yaml_value, const std::string& origin);
+  void set(std::string_view dotted_key, std::string_view yaml_value, const std::string& set_by);
 
   /// The value behind `section.key`; "" is the tree itself; null if it is not there.
   const ConfigNode* find(std::string_view dotted_key) const;

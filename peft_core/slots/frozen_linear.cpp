@@ -65,6 +65,16 @@ at::Tensor FrozenLinear::project_back(const at::Tensor& g) const {
   return at::mm(g, rows(0, out_features_, g.scalar_type()));
 }
 
+at::Tensor FrozenLinear::gather(const at::Tensor& ids, at::ScalarType dtype) const {
+  auto picked = at::empty({ids.size(0), in_features_}, dtype);
+  const auto* id = ids.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < ids.size(0); ++i) {
+    auto row = picked.narrow(0, i, 1);
+    expand(id[i], 1, row);
+  }
+  return picked;
+}
+
 at::Tensor FrozenLinear::weight() const {
   auto whole = at::empty({out_features_, in_features_}, at::kFloat);
   expand(0, out_features_, whole);

@@ -28,6 +28,8 @@ class FrozenLinear {
   virtual at::Tensor project_back(const at::Tensor& g) const;
   /// Rows [begin, begin + count) as a matrix of `dtype`; may lie in the shared scratch, valid until the next call of any weight.
   virtual at::Tensor rows(int64_t begin, int64_t count, at::ScalarType dtype) const;
+  /// Rows by number, ids (N) int64 -> (N, in), a copy of its own (embeddings).
+  at::Tensor gather(const at::Tensor& ids, at::ScalarType dtype) const;
   /// The whole weight in fp32, a copy of its own, (out, in).
   at::Tensor weight() const;
 

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "peft_core/backbones/decoder_config.h"
+#include "peft_core/backbones/decoder_layer.h"
+#include "peft_core/backbones/weight_source.h"
+#include "peft_core/slots/targets.h"
+
+namespace graft::peft {
+
+/// Sequences laid end to end, never padded.
+struct TokenStream {
+  at::Tensor ids;                 ///< (N) int64
+  at::Tensor positions;           ///< (N) int64, from 0 in every sequence
+  std::vector<int32_t> lengths;   ///< (S), sum N
+
+  static TokenStream of(std::span<const int32_t> ids, std::span<const int32_t> lengths);
+};
+
+enum class Checkpointing { kOff, kEveryLayer };
+
+/// A decoder-only language model of the Llama family. Knows nothing of adaptation methods: they change its places.
+///
+/// Axes     N tokens of all sequences, C hidden size, V vocabulary.
+/// Throws   IoError for missing tensors, InvalidArgument for shapes that disagree with the config.
+class CausalLm {
+ public:
+  CausalLm(DecoderConfig config, const WeightSource& weights, const BaseStorage& storage);
+  CausalLm(const CausalLm&) = delete;
+  CausalLm& operator=(const CausalLm&) = delete;
+
+  const DecoderConfig& config() const { return config_; }
+  const BaseStorage& storage() const { return storage_; }
+  Places& places() { return places_; }
+
+  /// Output of the last layer before the final norm, (N, C).
+  at::Tensor hidden_states(const TokenStream& tokens, const ForwardContext& context,
+                           Checkpointing checkpointing = Checkpointing::kOff) const;
+  /// Σ −log p(target) over the places with target >= 0; targets (N) int64. Scalar fp32, differentiable.
+  at::Tensor loss_sum(const at::Tensor& hidden, const at::Tensor& targets) const;
+  /// −log p(target) of the places with target >= 0, in order, (M) fp32; `best` receives each place's arg max.
+  at::Tensor target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best = nullptr) const;
+  /// (N, C) -> (N, V) fp32.
+  at::Tensor logits(const at::Tensor& hidden) const;
+
+  /// Runs the new tokens of several sequences, each against its own cache, and appends to the caches. Returns (N, C). No gradient.
+  at::Tensor extend(const TokenStream& tokens, std::span<SequenceCache* const> caches) const;
+
+  /// Every stored matrix, for the memory plan, audits and hashes.
+  std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> frozen_matrices() const;
+  /// Rows of the embedding under its published name; the head is "lm_head" among the places.
+  const std::shared_ptr<const FrozenLinear>& embedding() const { return embedding_; }
+
+ private:
+  RotaryAngles angles(const at::Tensor& positions) const;
+  at::Tensor embed(const at::Tensor& ids) const;
+  at::Tensor head_input(const at::Tensor& hidden, const at::Tensor& rows) const;
+
+  DecoderConfig config_;
+  BaseStorage storage_;
+  at::Tensor frequencies_;  // (D / 2) fp32
+  std::shared_ptr<const FrozenLinear> embedding_;
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  at::Tensor final_norm_;   // (C) fp32
+  LinearSlot head_;
+  Places places_;
+};
+
+}  // namespace graft::peft

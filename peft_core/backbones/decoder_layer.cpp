@@ -1,0 +1,141 @@
+#include "peft_core/backbones/decoder_layer.h"
+
+#include <cmath>
+
+#include "kernels/base/error.h"
+#include "kernels/ops/attention_op.h"
+#include "kernels/ops/rms_norm_op.h"
+#include "kernels/ops/rotary_op.h"
+#include "kernels/ops/swiglu_op.h"
+
+namespace graft::peft {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const auto size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text;
+}
+
+/// Where a layer's tensors come from: checks every shape against the config.
+struct LayerReader {
+  const WeightSource& weights;
+  const BaseStorage& storage;
+  std::string prefix;
+
+  void expect(const std::string& name, const std::vector<int64_t>& shape) const {
+    const auto found = weights.shape(name);
+    if (found != shape)
+      throw InvalidArgument({.where = name, .what = "has another shape than the model's config says", .expected = shape_text(shape),
+                             .got = shape_text(found)});
+  }
+
+  LinearSlot linear(const std::string& part, int64_t out, int64_t in) const {
+    const auto name = prefix + part;
+    expect(name + ".weight", {out, in});
+    at::Tensor bias;
+    if (weights.has(name + ".bias")) expect(name + ".bias", {out}), bias = weights.small(name + ".bias");
+    return {name, weights.matrix(name + ".weight", storage, /*quantizable=*/true), bias};
+  }
+
+  at::Tensor norm(const std::string& part, int64_t size) const {
+    expect(prefix + part + ".weight", {size});
+    return weights.small(prefix + part + ".weight");
+  }
+};
+
+ops::AttentionShape attention_shape(const DecoderConfig& config) {
+  return {.causal = true, .window = config.sliding_window, .scale = 1.0 / std::sqrt(static_cast<double>(config.head_size))};
+}
+
+}  // namespace
+
+SequenceCache SequenceCache::with_capacity(const DecoderConfig& config, int64_t capacity, at::ScalarType dtype) {
+  SequenceCache cache;
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const auto make = [&] { return at::empty({capacity, config.key_value_heads, config.head_size}, dtype); };
+    cache.layers.push_back({make(), make()});
+  }
+  return cache;
+}
+
+DecoderLayer::DecoderLayer(const DecoderConfig& config, int64_t index, const WeightSource& weights, const BaseStorage& storage)
+    : config_(config), index_(index), prefix_("model.layers." + std::to_string(index) + ".") {
+  const LayerReader read{weights, storage, prefix_};
+  const int64_t hidden = config.hidden_size, inner = config.intermediate_size;
+  q_ = read.linear("self_attn.q_proj", config.query_features(), hidden);
+  k_ = read.linear("self_attn.k_proj", config.key_value_features(), hidden);
+  v_ = read.linear("self_attn.v_proj", config.key_value_features(), hidden);
+  o_ = read.linear("self_attn.o_proj", hidden, config.query_features());
+  gate_ = read.linear("mlp.gate_proj", inner, hidden);
+  up_ = read.linear("mlp.up_proj", inner, hidden);
+  down_ = read.linear("mlp.down_proj", hidden, inner);
+  input_norm_ = read.norm("input_layernorm", hidden);
+  post_norm_ = read.norm("post_attention_layernorm", hidden);
+  if (config.query_key_norm) {
+    q_norm_ = read.norm("self_attn.q_norm", config.head_size);
+    k_norm_ = read.norm("self_attn.k_norm", config.head_size);
+  }
+}
+
+void DecoderLayer::add_places(Places& places) {
+  for (auto* slot : {&q_, &k_, &v_, &o_, &gate_, &up_, &down_}) {
+    places.linears.push_back(slot);
+    if (slot->bias().defined()) places.parameters.push_back({slot->name() + ".bias", ParameterSlot::Kind::kBias, &slot->bias()});
+  }
+  const auto add_norm = [&](const std::string& part, at::Tensor& weight) {
+    if (weight.defined()) places.parameters.push_back({prefix_ + part + ".weight", ParameterSlot::Kind::kNorm, &weight});
+  };
+  add_norm("input_layernorm", input_norm_);
+  add_norm("self_attn.q_norm", q_norm_);
+  add_norm("self_attn.k_norm", k_norm_);
+  add_norm("post_attention_layernorm", post_norm_);
+}
+
+DecoderLayer::Projected DecoderLayer::project(const at::Tensor& x, const RotaryAngles& angles,
+                                              const ForwardContext& context) const {
+  const auto normed = ops::rms_norm(x, input_norm_, config_.norm_epsilon);
+  const auto heads = [&](const LinearSlot& slot, int64_t count) {
+    return slot.forward(normed, context).view({x.size(0), count, config_.head_size});
+  };
+  auto q = heads(q_, config_.heads), k = heads(k_, config_.key_value_heads);
+  const auto v = heads(v_, config_.key_value_heads);
+  if (q_norm_.defined()) {
+    q = ops::rms_norm(q, q_norm_, config_.norm_epsilon);
+    k = ops::rms_norm(k, k_norm_, config_.norm_epsilon);
+  }
+  return {ops::rotary(q, angles.cosine, angles.sine), ops::rotary(k, angles.cosine, angles.sine), v};
+}
+
+at::Tensor DecoderLayer::finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const {
+  const auto middle = x + o_.forward(attended.view({x.size(0), config_.query_features()}), context);
+  const auto normed = ops::rms_norm(middle, post_norm_, config_.norm_epsilon);
+  return middle + down_.forward(ops::swiglu(gate_.forward(normed, context), up_.forward(normed, context)), context);
+}
+
+at::Tensor DecoderLayer::forward(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                                 const ForwardContext& context) const {
+  const auto [q, k, v] = project(x, angles, context);
+  return finish(x, ops::attention(q, k, v, lengths, attention_shape(config_)), context);
+}
+
+at::Tensor DecoderLayer::extend(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                                std::span<SequenceCache* const> caches) const {
+  const auto [q, k, v] = project(x, angles, {});
+  auto attended = at::empty_like(q);
+  int64_t start = 0;
+  for (size_t s = 0; s < caches.size(); ++s) {
+    auto& cache = caches[s]->layers[static_cast<size_t>(index_)];
+    const int64_t count = lengths[s], before = caches[s]->length;
+    GRAFT_ASSERT(before + count <= cache.keys.size(0));
+    cache.keys.narrow(0, before, count).copy_(k.narrow(0, start, count));
+    cache.values.narrow(0, before, count).copy_(v.narrow(0, start, count));
+    attended.narrow(0, start, count)
+        .copy_(ops::attention_with_cache(q.narrow(0, start, count), cache.keys.narrow(0, 0, before + count),
+                                         cache.values.narrow(0, 0, before + count), attention_shape(config_)));
+    start += count;
+  }
+  return finish(x, attended, {});
+}
+
+}  // namespace graft::peft

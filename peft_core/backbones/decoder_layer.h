@@ -1,0 +1,60 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "peft_core/backbones/decoder_config.h"
+#include "peft_core/backbones/weight_source.h"
+#include "peft_core/slots/targets.h"
+
+namespace graft::peft {
+
+/// cos and sin of every token's angles, (N, D / 2) fp32.
+struct RotaryAngles {
+  at::Tensor cosine, sine;
+};
+
+/// Keys and values of one sequence so far, one pair a layer, each (capacity, Hk, D).
+struct SequenceCache {
+  struct Layer {
+    at::Tensor keys, values;
+  };
+  std::vector<Layer> layers;
+  int64_t length = 0;    ///< tokens that all layers hold
+
+  static SequenceCache with_capacity(const DecoderConfig& config, int64_t capacity, at::ScalarType dtype);
+};
+
+/// x + attention(norm(x)), then x + feed-forward(norm(x)).
+class DecoderLayer {
+ public:
+  DecoderLayer(const DecoderConfig& config, int64_t index, const WeightSource& weights, const BaseStorage& storage);
+
+  /// x (N, C) -> (N, C); every sequence by itself.
+  at::Tensor forward(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                     const ForwardContext& context) const;
+  /// The same for new tokens of sequences whose earlier ones lie in caches; appends to them.
+  at::Tensor extend(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                    std::span<SequenceCache* const> caches) const;
+
+  void add_places(Places& places);
+
+ private:
+  struct Projected {
+    at::Tensor q, k, v;  // (N, H, D)
+  };
+  Projected project(const at::Tensor& x, const RotaryAngles& angles, const ForwardContext& context) const;
+  at::Tensor finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const;
+
+  DecoderConfig config_;
+  int64_t index_;
+  std::string prefix_;
+  LinearSlot q_, k_, v_, o_, gate_, up_, down_;
+  at::Tensor input_norm_, post_norm_, q_norm_, k_norm_;  // fp32
+};
+
+}  // namespace graft::peft

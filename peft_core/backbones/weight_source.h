@@ -1,0 +1,36 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "peft_core/slots/frozen_linear.h"
+
+namespace graft::peft {
+
+enum class Quantize { kNone, kNf4, kKeep };
+
+/// How the frozen base is held in memory and in what it computes.
+struct BaseStorage {
+  at::ScalarType dtype = at::kBFloat16;   ///< of dense weights: fp32 or bf16
+  Quantize quantize = Quantize::kNone;
+  at::ScalarType compute = at::kFloat;    ///< of activations and products
+};
+
+/// A checkpoint's tensors under the Hugging Face names, whatever file they lie in.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  virtual bool has(const std::string& name) const = 0;
+  /// The stored shape. Throws IoError naming the file if the tensor is missing.
+  virtual std::vector<int64_t> shape(const std::string& name) const = 0;
+  /// fp32 copy of a small tensor (norms, biases).
+  virtual at::Tensor small(const std::string& name) const = 0;
+  /// A frozen matrix held as `storage` says. Embeddings and heads are never held as NF4 (`quantizable` false).
+  virtual std::shared_ptr<FrozenLinear> matrix(const std::string& name, const BaseStorage& storage, bool quantizable) const = 0;
+};
+
+}  // namespace graft::peft

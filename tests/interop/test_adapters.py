@@ -61,6 +61,7 @@ MADE_BY_PEFT = {
                                             alpha_pattern={"down_proj": 5})),
     "bias-all": ("qwen2", LoraConfig(r=4, target_modules=["q_proj", "up_proj"], bias="all")),
     "bias-lora-only": ("qwen2", LoraConfig(r=4, target_modules=["q_proj", "up_proj"], bias="lora_only")),
+    "bitfit": ("qwen2", LoraConfig(target_modules="dummy-target-modules", bias="all")),
     "saved-norms": ("llama3", LoraConfig(r=4, target_modules=["up_proj"], modules_to_save=["input_layernorm", "norm"])),
     "saved-linears": ("qwen2", LoraConfig(r=4, target_modules=["up_proj"], modules_to_save=["q_proj", "v_proj"])),
     "norm-tuning": ("llama3", LNTuningConfig(target_modules=["input_layernorm", "post_attention_layernorm", "norm"])),

@@ -76,6 +76,12 @@ def test_weight_decay(bases, tmp_path):
     run_both("llama3", bases, tmp_path, {"train.weight_decay": 0.5}, training.Recipe(weight_decay=0.5))
 
 
+def test_lora_plus(bases, tmp_path):
+    """LoRA+ gives B a learning rate of its own; the logged one is A's."""
+    run_both("llama3", bases, tmp_path, {"train.lora_plus_ratio": 4, "train.learning_rate": 0.001},
+             training.Recipe(learning_rate=0.001, lora_plus_ratio=4.0))
+
+
 def test_activation_checkpointing_changes_nothing(bases, tmp_path):
     run_both("llama3", bases, tmp_path, {"train.checkpointing": True}, training.Recipe())
 

@@ -37,12 +37,22 @@ target_include_directories(graft_sentencepiece SYSTEM INTERFACE ${GRAFT_SENTENCE
 target_link_libraries(graft_sentencepiece INTERFACE ${GRAFT_SENTENCEPIECE_LIBRARY})
 
 find_package(GraftTorch REQUIRED)
+# graft::torch carries its own search path. CMake's would put it in doubt, since both LibTorch and the compiler have a libgomp.so.1;
+# LibTorch's is the one to load.
+set(CMAKE_SKIP_RPATH ON)
 
 if(GRAFT_TESTS)
   find_package(GTest REQUIRED)
 endif()
 
 function(graft_print_summary)
-  message(STATUS "graft ${PROJECT_VERSION}: LibTorch ${GraftTorch_VERSION} in ${GraftTorch_ROOT}")
-  message(STATUS "  build type ${CMAKE_BUILD_TYPE}; sanitizers '${GRAFT_SANITIZE}'; ccache ${GRAFT_CCACHE}; mold ${GRAFT_MOLD}")
+  set(cuda "on")
+  if(GRAFT_TORCH_WHY_NO_CUDA)
+    set(cuda "off, ${GRAFT_TORCH_WHY_NO_CUDA}")
+  endif()
+  message(STATUS "graft ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, tests ${GRAFT_TESTS}, sanitizers '${GRAFT_SANITIZE}'")
+  message(STATUS "  LibTorch ${GraftTorch_VERSION} in ${GraftTorch_ROOT}; CUDA ${cuda}")
+  message(STATUS "  OpenSSL ${OPENSSL_VERSION}, nlohmann-json ${nlohmann_json_VERSION}, yaml-cpp ${yaml-cpp_VERSION}, CLI11 ${CLI11_VERSION}, fmt ${fmt_VERSION}, spdlog ${spdlog_VERSION}")
+  message(STATUS "  PCRE2 ${GRAFT_PCRE2_LIBRARY}, utf8proc ${GRAFT_UTF8PROC_LIBRARY}, SentencePiece ${GRAFT_SENTENCEPIECE_LIBRARY}")
+  message(STATUS "  faster builds: ccache ${GRAFT_CCACHE}, mold ${GRAFT_MOLD}")
 endfunction()

@@ -16,13 +16,28 @@ using TokenId = int32_t;
 /// Whether special tokens spelled out in the text become their single ids, or stay ordinary text.
 enum class SpecialText { kParse, kPlain };
 
+struct TextPart {
+  std::string_view text;
+  SpecialText special = SpecialText::kParse;
+};
+
 /// Text to ids and back; the same ids as the Hugging Face library gives for the same files. Thread-safe.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// No begin or end token is added. Throws InvalidArgument if the vocabulary cannot spell the text and has no unknown token.
+  /// No begin or end token is added. Bytes that form no valid UTF-8 count as U+FFFD. Characters that the vocabulary cannot spell
+  /// become the unknown token; without one they are left out, as in the Hugging Face library.
   virtual std::vector<TokenId> encode(std::string_view text, SpecialText special = SpecialText::kParse) const = 0;
+  /// The parts end to end as one text; special tokens are recognised only where they touch no kPlain part.
+  virtual std::vector<TokenId> encode_parts(std::span<const TextPart> parts) const {
+    std::vector<TokenId> ids;
+    for (const auto& part : parts) {
+      const auto more = encode(part.text, part.special);
+      ids.insert(ids.end(), more.begin(), more.end());
+    }
+    return ids;
+  }
   /// Bytes that form no valid UTF-8 become U+FFFD. Ids outside the vocabulary throw InvalidArgument.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special = false) const = 0;
 

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace graft::data {
+
+struct CategoryRange {
+  char32_t first, last;
+  std::string_view category;  ///< two letters, such as "Lu"
+};
+
+/// Characters assigned after Unicode 14, which older regular-expression libraries take for unassigned.
+std::span<const CategoryRange> unicode_additions();
+
+}  // namespace graft::data

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "kernels/rows/attention_rows.h"
+#include "kernels/rows/rows.h"
+
+// The specification of the row kernels: one plain loop each, sums and exponentials in double, a single rounding into the output.
+// Arguments as for the kernels of the same name. For tests and for reading; never called in a run.
+namespace graft::kernels {
+
+void rms_norm_rows_reference(Element type, const void* x, const float* weight, float epsilon, int64_t rows, int64_t n, void* y,
+                             float* inverse_rms);
+void rms_norm_rows_backward_reference(Element type, const void* g, const void* x, const float* weight, const float* inverse_rms,
+                                      int64_t rows, int64_t n, void* dx, float* dweight);
+
+void swiglu_elements_reference(Element type, const void* gate, const void* up, int64_t n, void* product);
+void swiglu_elements_backward_reference(Element type, const void* g, const void* gate, const void* up, int64_t n, void* dgate,
+                                        void* dup);
+
+void rotate_halves_rows_reference(Element type, const void* x, const float* cosine, const float* sine, float sign, int64_t tokens,
+                                  int64_t heads, int64_t width, void* y);
+
+void softmax_rows_reference(Element type, const AttentionBlock& block, void* scores, float* log_sum_exp);
+void softmax_rows_backward_reference(Element type, const AttentionBlock& block, const float* log_sum_exp, const float* delta,
+                                     void* scores, void* gradient);
+
+}  // namespace graft::kernels

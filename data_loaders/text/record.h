@@ -7,14 +7,11 @@
 #include <string_view>
 #include <vector>
 
+#include "data_loaders/text/chat_format.h"
+
 namespace graft::data {
 
-/// One turn of a dialogue.
-struct Turn {
-  std::string role;  ///< system, user, assistant or tool
-  std::string content;
-  bool operator==(const Turn&) const = default;
-};
+inline bool operator==(const Message& a, const Message& b) { return a.role == b.role && a.content == b.content; }
 
 /// The row shapes that are understood.
 enum class RecordFormat { kAuto, kAlpaca, kShareGpt, kOpenAi, kCompletion, kQuestion, kChoice, kText };
@@ -29,7 +26,7 @@ std::string known_formats();
 /// One training or evaluation item, whatever file it came from. All text is valid UTF-8 in NFC without a byte order
 /// mark. Either `text` is set (a document to model as it stands) or `turns` (a dialogue that ends with the assistant).
 struct Record {
-  std::vector<Turn> turns;
+  std::vector<Message> turns;
   std::string text;
 
   std::string instruction;           ///< task text before the question; `{}` in it marks the question's place

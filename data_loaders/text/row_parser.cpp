@@ -39,7 +39,7 @@ std::string content_text(const json& content) {
   return text;
 }
 
-Turn turn_of(const json& message, const FieldNames& names, bool share_gpt) {
+Message turn_of(const json& message, const FieldNames& names, bool share_gpt) {
   if (!message.is_object()) throw RowProblem{"a turn that is no object"};
   const bool from_value = names.role_tag.empty() && share_gpt && message.contains("from");
   const std::string role_tag = !names.role_tag.empty() ? names.role_tag : from_value ? "from" : "role";
@@ -77,7 +77,7 @@ void parse_dialogue(RowFields& fields, const FieldNames& names, bool share_gpt, 
   if (!messages) throw RowProblem{"no field \"" + excerpt(key, 40) + "\""};
   if (!messages->is_array()) throw RowProblem{"\"" + excerpt(key, 40) + "\" is no list"};
   for (const auto& message : *messages) record.turns.push_back(turn_of(message, names, share_gpt));
-  std::erase_if(record.turns, [](const Turn& turn) { return turn.role == "system" && is_blank(turn.content); });
+  std::erase_if(record.turns, [](const Message& turn) { return turn.role == "system" && is_blank(turn.content); });
 }
 
 void parse_completion(RowFields& fields, Record& record) {
@@ -160,7 +160,7 @@ RecordFormat recognise_format(const json& row) {
   return has("text") ? RecordFormat::kText : RecordFormat::kAuto;
 }
 
-std::string turn_problem(const std::vector<Turn>& turns) {
+std::string turn_problem(const std::vector<Message>& turns) {
   std::string previous = "start";
   for (size_t i = 0; i < turns.size(); ++i) {
     const std::string& role = turns[i].role;

@@ -31,6 +31,6 @@ RecordFormat recognise_format(const nlohmann::json& row);
 Result<Record> parse_row(const nlohmann::json& row, RecordFormat format, const FieldNames& names);
 
 /// The reason why the turns form no dialogue to learn from; empty if they do.
-std::string turn_problem(const std::vector<Turn>& turns);
+std::string turn_problem(const std::vector<Message>& turns);
 
 }  // namespace graft::data

@@ -45,8 +45,8 @@ TEST_F(RecordsTest, AlpacaRowsBecomeTurnsWithSystemAndHistory) {
       read("a.jsonl", R"({"instruction": "Dose?", "input": "Wheat", "output": "20 kg", "system": "Be brief.", )"
                       R"("history": [["Hello", "Hi"]], "id": 7, "topic": "soil"})");
   ASSERT_THAT(records, SizeIs(1));
-  EXPECT_THAT(records[0].turns, ElementsAre(Turn{"system", "Be brief."}, Turn{"user", "Hello"}, Turn{"assistant", "Hi"},
-                                            Turn{"user", "Dose?\nWheat"}, Turn{"assistant", "20 kg"}));
+  EXPECT_THAT(records[0].turns, ElementsAre(Message{"system", "Be brief."}, Message{"user", "Hello"}, Message{"assistant", "Hi"},
+                                            Message{"user", "Dose?\nWheat"}, Message{"assistant", "20 kg"}));
   EXPECT_EQ(records[0].id, "7");
   EXPECT_THAT(records[0].meta, ElementsAre(std::pair<const std::string, std::string>("topic", "\"soil\"")));
   EXPECT_THAT(records[0].answers, ElementsAre("20 kg"));
@@ -56,19 +56,19 @@ TEST_F(RecordsTest, ShareGptRolesAreTranslated) {
   const auto records = read("s.json", R"([{"system": "S", "conversations": [{"from": "human", "value": "q"},
       {"from": "function_call", "value": "call"}, {"from": "observation", "value": "1"}, {"from": "gpt", "value": "a"}]
 }])");
-  EXPECT_THAT(records.at(0).turns, ElementsAre(Turn{"system", "S"}, Turn{"user", "q"}, Turn{"assistant", "call"},
-                                               Turn{"tool", "1"}, Turn{"assistant", "a"}));
+  EXPECT_THAT(records.at(0).turns, ElementsAre(Message{"system", "S"}, Message{"user", "q"}, Message{"assistant", "call"},
+                                               Message{"tool", "1"}, Message{"assistant", "a"}));
 }
 
 TEST_F(RecordsTest, OpenAiContentMayBeAListOfTextParts) {
   const auto records = read("o.jsonl", R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]},
                                        {"role": "assistant", "content": "a"}]})");
-  EXPECT_THAT(records.at(0).turns, ElementsAre(Turn{"user", "q"}, Turn{"assistant", "a"}));
+  EXPECT_THAT(records.at(0).turns, ElementsAre(Message{"user", "q"}, Message{"assistant", "a"}));
 }
 
 TEST_F(RecordsTest, CompletionAndTextRows) {
   EXPECT_THAT(read("c.jsonl", R"({"prompt": "p", "completion": "c"})").at(0).turns,
-              ElementsAre(Turn{"user", "p"}, Turn{"assistant", "c"}));
+              ElementsAre(Message{"user", "p"}, Message{"assistant", "c"}));
   const auto texts = read("t.jsonl", "{\"text\": \"one\"}\n\n{\"text\": \"two\", \"source\": \"book\"}\n");
   ASSERT_THAT(texts, SizeIs(2));
   EXPECT_EQ(texts[1].text, "two");
@@ -82,7 +82,7 @@ TEST_F(RecordsTest, AQuestionWithContextKeepsEveryGoldAnswerOnce) {
       "q.jsonl",
       R"({"question": "What?", "context": "C.", "answers": [{"text": "x", "answer_start": 0}, {"text": "y"}, {"text": "x"}]})");
   EXPECT_THAT(list.at(0).answers, ElementsAre("x", "y"));
-  EXPECT_THAT(list.at(0).turns, ElementsAre(Turn{"user", "C.\n\nWhat?"}, Turn{"assistant", "x"}));
+  EXPECT_THAT(list.at(0).turns, ElementsAre(Message{"user", "C.\n\nWhat?"}, Message{"assistant", "x"}));
   EXPECT_EQ(list.at(0).source, "C.");
   const auto squad =
       read("q2.jsonl", R"({"question": "What?", "context": "C.", "answers": {"text": ["z"], "answer_start": [0]}})");
@@ -94,7 +94,7 @@ TEST_F(RecordsTest, OptionsComeAsObjectListColumnsOrLines) {
       read("1.jsonl", R"({"question": "Q", "options": {"A": "x", "B": "y", "C": ""}, "answer": "B"})").at(0);
   EXPECT_THAT(object.choices, ElementsAre("x", "y"));
   EXPECT_EQ(object.gold, "B");
-  EXPECT_THAT(object.turns, ElementsAre(Turn{"user", "Q\nA. x\nB. y"}, Turn{"assistant", "B"}));
+  EXPECT_THAT(object.turns, ElementsAre(Message{"user", "Q\nA. x\nB. y"}, Message{"assistant", "B"}));
 
   const auto list = read("2.jsonl", R"({"question": "Q", "choices": ["x", "y", "z"], "answer": 2})").at(0);
   EXPECT_EQ(list.gold, "C");
@@ -109,7 +109,7 @@ TEST_F(RecordsTest, OptionsComeAsObjectListColumnsOrLines) {
   EXPECT_EQ(lines.question, "Stem\nmore");
   EXPECT_EQ(lines.gold, "AC");
   EXPECT_THAT(lines.turns,
-              ElementsAre(Turn{"user", "Answer:\nStem\nmore\nA. w\nB. x\nC. y"}, Turn{"assistant", "A, C"}));
+              ElementsAre(Message{"user", "Answer:\nStem\nmore\nA. w\nB. x\nC. y"}, Message{"assistant", "A, C"}));
 }
 
 TEST_F(RecordsTest, GoldLettersAreReadInEveryUsualForm) {
@@ -140,17 +140,17 @@ TEST_F(RecordsTest, CsvHandlesQuotesLineBreaksAndByteOrderMark) {
       "a.csv",
       "\xEF\xBB\xBFinstruction,input,output\r\n\"Say \"\"hi\"\", please\",,\"two\nlines\"\r\n\r\nplain,more,end\r\n");
   ASSERT_THAT(records, SizeIs(2));
-  EXPECT_THAT(records[0].turns, ElementsAre(Turn{"user", "Say \"hi\", please"}, Turn{"assistant", "two\nlines"}));
+  EXPECT_THAT(records[0].turns, ElementsAre(Message{"user", "Say \"hi\", please"}, Message{"assistant", "two\nlines"}));
   EXPECT_EQ(records[0].line, 2);
   EXPECT_EQ(records[1].line, 5);
-  EXPECT_THAT(records[1].turns, ElementsAre(Turn{"user", "plain\nmore"}, Turn{"assistant", "end"}));
+  EXPECT_THAT(records[1].turns, ElementsAre(Message{"user", "plain\nmore"}, Message{"assistant", "end"}));
 }
 
 TEST_F(RecordsTest, CsvCellsMayHoldJson) {
   const auto records = read("m.csv",
                             "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"q\"\"},{\"\"role\"\":"
                             "\"\"assistant\"\",\"\"content\"\":\"\"a\"\"}]\"\n");
-  EXPECT_THAT(records.at(0).turns, ElementsAre(Turn{"user", "q"}, Turn{"assistant", "a"}));
+  EXPECT_THAT(records.at(0).turns, ElementsAre(Message{"user", "q"}, Message{"assistant", "a"}));
 }
 
 TEST_F(RecordsTest, BrokenCsvRowsAreNamedByTheirFirstLine) {

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -164,7 +165,7 @@ def run_case(case, arguments) -> dict:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "bench"), "HF_HUB_OFFLINE": "1"}
     say(f"== {case.name}: preparing")
     output([*python, "peft_comparison.prepare", "--repository", REPOSITORY, "--shared", arguments.shared, "--folder", arguments.cache, "--case",
-            case.name, "--steps", arguments.steps], env=environment)
+            case.name, "--steps", arguments.steps, "--batch-size", case.batch_size], env=environment)
     folder = arguments.cache / case.model
     data = arguments.cache / f"{case.data}-{arguments.steps}x{case.batch_size}"
     batches = json.loads((data / "ids.json").read_text())
@@ -228,6 +229,7 @@ def read_arguments(words: list[str]):
     parser.add_argument("--steps", type=int, default=6, help="optimizer steps a run; the first is warm-up")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side, in turns")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, help="rows a step, in place of the case's own (smaller jobs for slow machines)")
     parser.add_argument("--quick", action="store_true", help="2 steps, 1 repeat: does it work at all?")
     parser.add_argument("--sides", default="peft,ours", help="leave one out to try the other alone")
     parser.add_argument("--no-ceiling", action="store_true")
@@ -243,7 +245,8 @@ def read_arguments(words: list[str]):
     unknown = [name for name in names if name not in cases.BY_NAME]
     if unknown:
         parser.error(f"unknown case {', '.join(unknown)}; known: {', '.join(cases.BY_NAME)}")
-    arguments.cases = [cases.BY_NAME[name] for name in names]
+    change = {"batch_size": arguments.batch_size} if arguments.batch_size else {}
+    arguments.cases = [replace(cases.BY_NAME[name], **change) for name in names]
     arguments.run_id = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     arguments.out = arguments.out or arguments.cache / "results" / f"{arguments.run_id}.json"
     return arguments

@@ -98,12 +98,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--case", required=True)
     parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
     arguments = parser.parse_args()
     case = cases.BY_NAME[arguments.case]
     make_model(case.model, arguments.repository, arguments.folder / case.model)
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder / case.model / "model")
-    make_data(case.data, arguments.steps, case.batch_size, tokenizer, arguments.shared,
-              arguments.folder / f"{case.data}-{arguments.steps}x{case.batch_size}")
+    make_data(case.data, arguments.steps, arguments.batch_size, tokenizer, arguments.shared,
+              arguments.folder / f"{case.data}-{arguments.steps}x{arguments.batch_size}")
 
 
 if __name__ == "__main__":

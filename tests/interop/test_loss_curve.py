@@ -1,5 +1,6 @@
 """20 steps of LoRA here and in PEFT from one start: the same loss at every step, in every setting that changes the arithmetic."""
 
+import json
 import math
 
 import pytest
@@ -96,6 +97,28 @@ def test_packed_rows_never_attend_to_each_other(bases, tmp_path):
     ours = training.train_here(base, data, tmp_path / "run", {"train.packing": True, "train.max_length": length, "train.batch_size": 1},
                                "--init-adapter", start)
     curve = training.train_in_peft(adapters.load(base, start, trainable=True), [[ids]] * STEPS, training.Recipe())
+    compare(ours, curve)
+
+
+def chat_row(question: str, answer: str, tokenizer) -> tuple[list[int], list[bool]]:
+    """ChatML as SmolLM2 and Qwen2 write it; the answer and its end mark are learnt."""
+    before = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    whole = tokenizer(before + answer + "<|im_end|>\n", add_special_tokens=False, return_offsets_mapping=True)
+    end = len(before) + len(answer) + len("<|im_end|>")
+    return whole.input_ids, [len(before) <= start < end for start, _ in whole.offset_mapping]
+
+
+def test_loss_on_answers_of_a_chat(bases, tmp_path):
+    base, start = bases("smollm2")
+    texts, tokenizer = training.rows(4 * STEPS), tiny_models.byte_tokenizer()
+    pairs = list(zip(texts[::2], texts[1::2]))
+    lines = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ours = training.train_here(base, data, tmp_path / "run", {"data.format": "openai", "data.template": "chatml", "data.loss_on": "answers",
+                                                              "train.max_length": 256}, "--init-adapter", start)
+    chats = [chat_row(q, a, tokenizer) for q, a in pairs]
+    curve = training.train_in_peft(adapters.load(base, start, trainable=True), training.cut(chats, STEPS, 1, 2), training.Recipe())
     compare(ours, curve)
 
 

@@ -66,15 +66,25 @@ class Curve:
     gradient_norms: list = field(default_factory=list)
 
 
-def loss_sum(model, batch: list[list[int]]):
-    """Summed cross entropy of every next token of a right-padded batch, and the number of targets."""
-    width = max(map(len, batch))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in batch])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
-    labels = ids.masked_fill(mask == 0, -100)
+def learnt(row) -> tuple[list[int], list[bool]]:
+    """A row is an id list, every id of which is to be predicted but the first, or (ids, which of them are to be predicted)."""
+    ids, learn = row if isinstance(row, tuple) else (row, [True] * len(row))
+    return ids, [False] + learn[1:]
+
+
+def target_count(batch: list) -> int:
+    return sum(sum(learnt(row)[1]) for row in batch)
+
+
+def loss_sum(model, batch: list):
+    """Summed cross entropy over the targets of a right-padded batch."""
+    width = max(len(learnt(row)[0]) for row in batch)
+    padded = lambda values, filler: torch.tensor([list(v) + [filler] * (width - len(v)) for v in values])  # noqa: E731
+    ids = padded([learnt(row)[0] for row in batch], 0)
+    mask = padded([[1] * len(learnt(row)[0]) for row in batch], 0)
+    labels = ids.masked_fill(padded([learnt(row)[1] for row in batch], False) == 0, -100)
     logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
-    return loss, int((labels[:, 1:] != -100).sum())
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
 
 
 def schedule_of(recipe: Recipe, optimizer):
@@ -84,8 +94,8 @@ def schedule_of(recipe: Recipe, optimizer):
     return get_scheduler(names[recipe.schedule], optimizer, num_warmup_steps=recipe.warmup_steps, num_training_steps=recipe.total_steps)
 
 
-def train_in_peft(model, steps: list[list[list[list[int]]]], recipe: Recipe) -> Curve:
-    """steps[s][micro][row] is an id list. The loss of a step is the mean over all its targets. torch's own AdamW and clipping,
+def train_in_peft(model, steps: list, recipe: Recipe) -> Curve:
+    """steps[step][micro step][row], rows as in learnt(). The loss of a step is the mean over all its targets. torch's own AdamW and clipping,
     transformers' own schedules."""
     model.train()
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -95,9 +105,9 @@ def train_in_peft(model, steps: list[list[list[list[int]]]], recipe: Recipe) -> 
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=recipe.weight_decay)
     schedule, curve = schedule_of(recipe, optimizer), Curve()
     for step in steps:
-        targets, total = sum(sum(len(row) - 1 for row in batch) for batch in step), 0.0
+        targets, total = sum(map(target_count, step)), 0.0
         for batch in step:
-            loss, _ = loss_sum(model, batch)
+            loss = loss_sum(model, batch)
             (loss / targets).backward()
             total += float(loss.detach())
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in named], recipe.clip_norm if recipe.clip_norm > 0 else math.inf)
@@ -110,7 +120,7 @@ def train_in_peft(model, steps: list[list[list[list[int]]]], recipe: Recipe) -> 
     return curve
 
 
-def cut(ids: list[list[int]], steps: int, accumulation: int, batch_size: int) -> list:
+def cut(ids: list, steps: int, accumulation: int, batch_size: int) -> list:
     """Rows in file order: batch by batch, micro step by micro step."""
     taken = iter(ids)
     return [[[next(taken) for _ in range(batch_size)] for _ in range(accumulation)] for _ in range(steps)]

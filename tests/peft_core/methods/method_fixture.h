@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "peft_core/methods/method.h"
+#include "tests/support/tiny_decoder.h"
+
+namespace graft::testing {
+
+/// A tiny model with a method attached: what every test of a method needs.
+struct Adapted {
+  std::unique_ptr<peft::CausalLm> model;
+  std::unique_ptr<peft::Attachment> attachment;
+
+  at::Tensor logits(const TinyBatch& batch) const;
+  /// Summed loss of the batch, differentiable; `seed` is the step's dropout seed while training.
+  at::Tensor loss(const TinyBatch& batch, bool training = false, uint64_t seed = 0,
+                  peft::Checkpointing checkpointing = peft::Checkpointing::kOff) const;
+  /// The same number as a double, summed from single tokens: less rounding, for central differences.
+  double exact_loss(const TinyBatch& batch) const;
+
+  peft::NamedTensors trainable() const;
+  void clear_gradients() const;
+  /// parameter -= rate · gradient, `steps` times.
+  void train(const TinyBatch& batch, int64_t steps, double rate = 0.02) const;
+  /// Random values in every trainable tensor, so that nothing is zero: (value + 0.05 · noise).
+  void disturb(uint64_t seed) const;
+};
+
+/// `options`: more lines of the method section, as YAML: "rank: 4\ndropout: 0.1".
+Adapted adapt(const std::string& method, const std::string& options = "", const std::string& kind = "qwen2",
+              const peft::BaseStorage& storage = kDense, uint64_t seed = 7);
+ConfigNode method_section(const std::string& method, const std::string& options);
+
+/// The text of the InvalidArgument that attaching throws, or "accepted".
+std::string refusal(const std::string& method, const std::string& options, const std::string& kind = "qwen2");
+
+}  // namespace graft::testing

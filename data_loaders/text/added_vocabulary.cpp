@@ -96,8 +96,7 @@ std::vector<AddedVocabulary::Segment> AddedVocabulary::split(std::string_view te
     const size_t end = token.rstrip ? white_space_behind(text, match.end) : match.end;
     if (done < begin) segments.push_back({done, begin, -1});
     segments.push_back({begin, end, token.id});
-    done = end;
-    from = std::max(from, done);
+    done = end;  // a later token may still begin in the white space taken here, and then it counts as well, as in the reference
   }
   if (done < text.size()) segments.push_back({done, text.size(), -1});
   return segments;

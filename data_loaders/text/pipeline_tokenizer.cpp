@@ -11,6 +11,7 @@ JoinedParts::JoinedParts(std::span<const TextPart> parts) {
   for (const auto& part : parts) {
     const size_t begin = text.size();
     text += is_valid_utf8(part.text) ? std::string(part.text) : valid_utf8(part.text);
+    all_.emplace_back(begin, text.size());
     const bool plain = part.special == SpecialText::kPlain;
     if (plain && text.size() > begin) plain_.emplace_back(begin, text.size());
     (plain ? some_plain_ : some_parsed_) = true;
@@ -21,6 +22,10 @@ bool JoinedParts::special_allowed(size_t begin, size_t end) const {
   if (plain_.empty()) return true;
   const auto next = std::partition_point(plain_.begin(), plain_.end(), [&](const auto& range) { return range.second <= begin; });
   return next == plain_.end() || next->first >= end;
+}
+
+bool JoinedParts::is_whole_part(size_t begin, size_t end) const {
+  return std::find(all_.begin(), all_.end(), std::pair(begin, end)) != all_.end();
 }
 
 void expect_token_id(TokenId id, int64_t vocabulary_size, const std::string& where) {

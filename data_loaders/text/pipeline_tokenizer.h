@@ -60,12 +60,13 @@ void expect_token_id(TokenId id, int64_t vocabulary_size, const std::string& whe
 struct JoinedParts {
   explicit JoinedParts(std::span<const TextPart> parts);
   bool special_allowed(size_t begin, size_t end) const;
+  bool is_whole_part(size_t begin, size_t end) const;
   bool mixed() const { return some_plain_ && some_parsed_; }
 
   std::string text;
 
  private:
-  std::vector<std::pair<size_t, size_t>> plain_;  // sorted
+  std::vector<std::pair<size_t, size_t>> all_, plain_;  // sorted
   bool some_plain_ = false, some_parsed_ = false;
 };
 

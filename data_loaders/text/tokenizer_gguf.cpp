@@ -98,9 +98,11 @@ std::shared_ptr<const Tokenizer> read_byte_level(const GgufFile& file) {
   parts.added = added_tokens(source);
   if (recipe.compose) parts.normalizer = unicode_form_normalizer(NormalForm::kNfc);
   parts.pre_tokenizer = recipe.pre_tokenizer;
-  parts.model = std::make_shared<BpeModel>(source.vocabulary, read_merges(file, source), BpeOptions{.ignore_merges = recipe.ignore_merges});
-  parts.decoder = byte_level_decoder();
   parts.specials = read_specials(file, source, recipe.add_bos);
+  parts.model = std::make_shared<BpeModel>(
+      source.vocabulary, read_merges(file, source),
+      BpeOptions{.unk = parts.specials.unk, .fuse_unk = true, .ignore_merges = recipe.ignore_merges});
+  parts.decoder = byte_level_decoder();
   return std::make_shared<PipelineTokenizer>(std::move(parts));
 }
 

@@ -13,4 +13,7 @@ struct CategoryRange {
 /// Characters assigned after Unicode 14, which older regular-expression libraries take for unassigned.
 std::span<const CategoryRange> unicode_additions();
 
+/// Characters that the reference library's Unicode normalisation does not know yet and so neither moves nor changes.
+bool is_left_alone_by_normalisation(char32_t c);
+
 }  // namespace graft::data

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "data_loaders/text/unicode_additions.h"
 #include "kernels/base/error.h"
 
 namespace graft::data {
@@ -47,6 +48,20 @@ bool is_ascii(std::string_view text) {
   for (const char c : text)
     if (static_cast<unsigned char>(c) >= 0x80) return false;
   return true;
+}
+
+void append_normal_form(std::string& out, std::string_view text, NormalForm form) {
+  if (text.empty()) return;
+  const int compose = form == NormalForm::kNfc || form == NormalForm::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
+  const int compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd ? UTF8PROC_COMPAT : 0;
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | compose | compatible);
+  utf8proc_uint8_t* raw = nullptr;
+  const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                   static_cast<utf8proc_ssize_t>(text.size()), &raw, options);
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(raw, &std::free);
+  if (length < 0)
+    throw InvalidArgument({.where = "tokenizer", .what = "Unicode normalisation failed", .got = utf8proc_errmsg(length)});
+  out.append(reinterpret_cast<const char*>(raw), static_cast<size_t>(length));
 }
 
 std::array<char32_t, 256> byte_code_points() {
@@ -144,17 +159,17 @@ bool is_word_character(char32_t c) {
 
 std::string normal_form(std::string_view text, NormalForm form) {
   if (is_ascii(text)) return std::string(text);
-  const int base = UTF8PROC_STABLE;
-  const int compose = form == NormalForm::kNfc || form == NormalForm::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
-  const int compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd ? UTF8PROC_COMPAT : 0;
-  utf8proc_uint8_t* raw = nullptr;
-  const auto length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &raw, static_cast<utf8proc_option_t>(base | compose | compatible));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(raw, &std::free);
-  if (length < 0)
-    throw InvalidArgument({.where = "tokenizer", .what = "Unicode normalisation failed", .got = utf8proc_errmsg(length)});
-  return {reinterpret_cast<const char*>(raw), static_cast<size_t>(length)};
+  std::string out;
+  size_t begin = 0;
+  for (size_t i = 0, length; i < text.size(); i += length) {
+    length = character_length(text, i);
+    if (length < 2 || !is_left_alone_by_normalisation(code_point_at(text, i))) continue;
+    append_normal_form(out, text.substr(begin, i - begin), form);
+    out += text.substr(i, length);
+    begin = i + length;
+  }
+  append_normal_form(out, text.substr(begin), form);
+  return out;
 }
 
 std::string lower_case(std::string_view text) {
@@ -169,7 +184,9 @@ std::string lower_case(std::string_view text) {
 
 std::string without_marks(std::string_view text) {
   return map_characters(text, [](std::string& out, char32_t c) {
-    if (utf8proc_category(static_cast<utf8proc_int32_t>(c)) != UTF8PROC_CATEGORY_MN) append_utf8(out, c);
+    const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+    const bool mark = category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+    if (!mark || is_left_alone_by_normalisation(c)) append_utf8(out, c);
   });
 }
 

@@ -25,7 +25,7 @@ bool is_word_character(char32_t c);   ///< letters, marks, digits, connectors
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 std::string normal_form(std::string_view text, NormalForm form);
 std::string lower_case(std::string_view text);     ///< character by character, no context rules
-std::string without_marks(std::string_view text);  ///< drops non-spacing marks (Mn)
+std::string without_marks(std::string_view text);  ///< drops combining marks
 
 /// GPT-2's printable stand-in for each byte, as UTF-8, and back.
 const std::array<std::string, 256>& byte_characters();

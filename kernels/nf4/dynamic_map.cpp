@@ -7,10 +7,12 @@
 namespace graft::kernels {
 namespace {
 
-/// Point `index` of `count` evenly spaced ones from 0.1 to 1, in fp32 and from the nearer end, as torch.linspace has it.
+/// Point `index` of `count` evenly spaced ones from 0.1 to 1: from the nearer end and with one rounding, as torch.linspace has it.
+/// A product of two floats is exact in double.
 float spaced_point(int index, int count) {
-  const float step = (1.0f - 0.1f) / static_cast<float>(count - 1);
-  return index < count / 2 ? 0.1f + step * static_cast<float>(index) : 1.0f - step * static_cast<float>(count - 1 - index);
+  constexpr float kFirst = 0.1f, kLast = 1.0f;
+  const double step = (kLast - kFirst) / static_cast<float>(count - 1);
+  return static_cast<float>(index < count / 2 ? kFirst + step * index : kLast - step * (count - 1 - index));
 }
 
 }  // namespace
@@ -46,41 +48,49 @@ uint8_t DynamicCoder::code(float value) const {
   return static_cast<uint8_t>(std::lower_bound(borders_.begin(), borders_.end(), stepped) - borders_.begin());
 }
 
-float mean_in_torch_order(std::span<const float> values) {
-  constexpr size_t kLanes = 8, kRows = 4, kStride = kLanes * kRows, kLevels = 4;
-  using Partial = std::array<float, kStride>;
-  const size_t vectors = values.size() / kLanes, steps = vectors / kRows;
-  // Partial sums cascade: level 0 is emptied into level 1 every 2^power steps, level 1 into level 2 every 2^(2 power), ...
+namespace {
+
+constexpr size_t kRows = 4, kMostLanes = 8, kLevels = 4;
+using Partial = std::array<float, kRows * kMostLanes>;
+
+void add(Partial& to, const float* from, size_t count) {
+  for (size_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+/// Sums of `steps` rows of `stride` values each. They cascade: level 0 is emptied into level 1 every 2^power steps, level 1 into level 2
+/// every 2^(2 power), ...
+Partial cascaded_sums(const float* values, size_t steps, size_t stride) {
   size_t ceil_log2 = 0;
   while ((size_t{1} << ceil_log2) < steps) ++ceil_log2;
   const size_t power = std::max<size_t>(4, ceil_log2 / kLevels), level_step = size_t{1} << power;
   std::array<Partial, kLevels> levels{};
-  const auto add = [](Partial& to, const float* from) {
-    for (size_t i = 0; i < kStride; ++i) to[i] += from[i];
-  };
   for (size_t step = 0; step < steps;) {
-    const size_t until = step + level_step <= steps ? step + level_step : steps;
-    const bool whole = until - step == level_step;
-    for (; step < until; ++step) add(levels[0], &values[step * kStride]);
-    for (size_t level = 1; whole && level < kLevels; ++level) {
-      add(levels[level], levels[level - 1].data());
+    const size_t until = std::min(step + level_step, steps);
+    const bool full = until - step == level_step;
+    for (; step < until; ++step) add(levels[0], values + step * stride, stride);
+    for (size_t level = 1; full && level < kLevels; ++level) {
+      add(levels[level], levels[level - 1].data(), stride);
       levels[level - 1].fill(0.0f);
       if (((step >> (level * power)) & (level_step - 1)) != 0) break;
     }
   }
-  for (size_t level = 1; level < kLevels; ++level) add(levels[0], levels[level].data());
+  for (size_t level = 1; level < kLevels; ++level) add(levels[0], levels[level].data(), stride);
+  return levels[0];
+}
 
-  auto& rows = levels[0];
-  for (size_t v = steps * kRows; v < vectors; ++v) {
-    for (size_t i = 0; i < kLanes; ++i) rows[i] += values[v * kLanes + i];
-  }
-  for (size_t row = 1; row < kRows; ++row) {
-    for (size_t i = 0; i < kLanes; ++i) rows[i] += rows[row * kLanes + i];
-  }
+}  // namespace
+
+float mean_in_torch_order(std::span<const float> values) {
+  if (values.empty()) return 0.0f;
+  const size_t lanes = values.size() < kMostLanes ? 1 : kMostLanes;
+  const size_t vectors = values.size() / lanes, steps = vectors / kRows;
+  auto sums = cascaded_sums(values.data(), steps, lanes * kRows);
+  for (size_t v = steps * kRows; v < vectors; ++v) add(sums, &values[v * lanes], lanes);
+  for (size_t row = 1; row < kRows; ++row) add(sums, &sums[row * lanes], lanes);
   float sum = 0.0f;
-  for (size_t i = vectors * kLanes; i < values.size(); ++i) sum += values[i];
-  for (size_t i = 0; i < kLanes; ++i) sum += rows[i];
-  return values.empty() ? 0.0f : sum / static_cast<float>(values.size());
+  for (size_t i = vectors * lanes; i < values.size(); ++i) sum += values[i];
+  for (size_t lane = 0; lane < lanes; ++lane) sum += sums[lane];
+  return sum / static_cast<float>(values.size());
 }
 
 }  // namespace detail

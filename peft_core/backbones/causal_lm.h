@@ -38,6 +38,7 @@ class CausalLm {
   const DecoderConfig& config() const { return config_; }
   const BaseStorage& storage() const { return storage_; }
   Places& places() { return places_; }
+  const Places& places() const { return places_; }
 
   /// Output of the last layer before the final norm, (N, C).
   at::Tensor hidden_states(const TokenStream& tokens, const ForwardContext& context,

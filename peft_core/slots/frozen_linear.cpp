@@ -14,11 +14,9 @@ class DenseLinear final : public FrozenLinear {
 
   std::string storage() const override { return weight_.scalar_type() == at::kFloat ? "fp32" : "bf16"; }
   int64_t bytes() const override { return weight_.numel() * weight_.element_size(); }
+  at::Tensor as_stored() const override { return weight_; }
 
  protected:
-  at::Tensor as_stored(at::ScalarType dtype) const override {
-    return weight_.scalar_type() == dtype ? weight_ : at::Tensor();
-  }
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }
 
  private:
@@ -52,7 +50,7 @@ struct FrozenProduct : public torch::autograd::Function<FrozenProduct> {
 FrozenLinear::~FrozenLinear() { ExpansionScratch::shared().forget(); }
 
 at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype) const {
-  if (const auto stored = as_stored(dtype); stored.defined()) return stored.narrow(0, begin, count);
+  if (const auto stored = as_stored(); stored.defined() && stored.scalar_type() == dtype) return stored.narrow(0, begin, count);
   return ExpansionScratch::shared().expanded(this, begin, count, in_features_, dtype,
                                              [&](at::Tensor& to) { expand(begin, count, to); });
 }

@@ -35,14 +35,11 @@ class FrozenLinear {
 
   virtual std::string storage() const = 0;  ///< "fp32", "bf16", "nf4", "Q4_1", ...
   virtual int64_t bytes() const = 0;        ///< memory of the stored weight
+  /// The stored tensor itself where the weight is one (dense); undefined for quantised weights. For audits.
+  virtual at::Tensor as_stored() const { return {}; }
   virtual bool lossless() const { return true; }  ///< false: writing a changed weight back loses precision (NF4, blocks)
 
  protected:
-  /// The stored weight if it already is a tensor of `dtype`; undefined otherwise.
-  virtual at::Tensor as_stored(at::ScalarType dtype) const {
-    (void)dtype;
-    return {};
-  }
   /// Expands rows into `to` (count, in), contiguous, fp32 or bf16.
   virtual void expand(int64_t begin, int64_t count, at::Tensor& to) const = 0;
 

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "data_loaders/text/tokenizer.h"
+#include "peft_core/backbones/causal_lm.h"
+
+namespace graft::pipelines {
+
+struct SamplingOptions {
+  int64_t max_new_tokens = 256;
+  double temperature = 0;   ///< 0: greedy
+  int64_t top_k = 0;        ///< only the k likeliest; 0: all
+  double top_p = 1;         ///< the smallest set with this much probability
+  uint64_t seed = 42;
+};
+
+/// Called for every new token of prompt number `prompt`; false stops that prompt.
+using OnToken = std::function<bool(size_t prompt, data::TokenId id)>;
+
+/// Continues several prompts at once with key-value caches; each stops at a stop token (not returned) or at max_new_tokens.
+/// A sampled continuation depends on (seed, prompt number, position) alone, not on its neighbours in the batch.
+/// Throws InvalidArgument for an empty prompt or a temperature below 0.
+std::vector<std::vector<data::TokenId>> generate(const peft::CausalLm& model, const std::vector<std::vector<data::TokenId>>& prompts,
+                                                 std::span<const data::TokenId> stop, const SamplingOptions& options,
+                                                 const OnToken& on_token = {});
+
+}  // namespace graft::pipelines

@@ -1,0 +1,46 @@
+#include "pipelines/language/language_model.h"
+
+#include "kernels/base/error.h"
+
+namespace graft::pipelines {
+
+LanguageModel load_language_model(const std::filesystem::path& path, const BaseConfig& config) {
+  LanguageModel language;
+  const auto storage = base_storage(config);
+  language.files = peft::open_model(path);
+  language.tokenizer = data::load_tokenizer(path);
+  if (language.tokenizer->vocabulary_size() > language.files.config.vocabulary)
+    throw InvalidArgument({.where = path.string(), .what = "the tokenizer has ids beyond the model's vocabulary",
+                           .expected = "at most " + std::to_string(language.files.config.vocabulary) + " ids",
+                           .got = std::to_string(language.tokenizer->vocabulary_size()),
+                           .hint = "take the tokenizer that belongs to these weights"});
+  language.model = std::make_unique<peft::CausalLm>(language.files.config, *language.files.weights, storage);
+  return language;
+}
+
+void load_adapter(LanguageModel& language, const std::filesystem::path& folder, const BaseConfig& config) {
+  const auto files = peft::read_adapter(folder);
+  language.attachment = peft::attach_adapter(files, language.model->places(), language.files.fingerprint, config.accept_other,
+                                             folder.string());
+  language.adapter_unknown_keys = files.unknown_keys;
+}
+
+data::ChatFormat chosen_chat_format(const LanguageModel& language, const std::string& name) {
+  return name == "auto" ? data::recognise_chat_format(*language.tokenizer) : data::chat_format(name);
+}
+
+int64_t trainable_parameter_count(const peft::Attachment& attachment) {
+  int64_t count = 0;
+  for (const auto& group : attachment.trainable())
+    for (const auto& [name, tensor] : group.parameters) count += tensor.numel();
+  return count;
+}
+
+int64_t base_parameter_count(const peft::CausalLm& model) {
+  int64_t count = 0;
+  for (const auto& [name, matrix] : model.frozen_matrices()) count += matrix->out_features() * matrix->in_features();
+  for (const auto& slot : model.places().parameters) count += slot.tensor->numel();
+  return count;
+}
+
+}  // namespace graft::pipelines

@@ -9,13 +9,11 @@
 #include "kernels/gguf_blocks/gguf_blocks.h"
 #include "kernels/gguf_blocks/half.h"
 
-// Loops of fixed length over whole blocks, which compilers turn into vector code; each file that includes this compiles them for one
-// instruction set, hence always_inline: a plain inline function would keep the set of whichever file the linker picked.
-#define GRAFT_ALWAYS_INLINE inline __attribute__((always_inline))
+// Loops of fixed length over whole blocks, which compilers turn into vector code for any processor.
 
 namespace graft::kernels::detail {
 
-GRAFT_ALWAYS_INLINE float read_half(const uint8_t* p) {
+inline float read_half(const uint8_t* p) {
   uint16_t bits = 0;
   std::memcpy(&bits, p, sizeof bits);
   return half_to_float_inline(bits);
@@ -23,7 +21,7 @@ GRAFT_ALWAYS_INLINE float read_half(const uint8_t* p) {
 
 struct Q8_0Block {
   static constexpr size_t kElements = 32, kBytes = 34;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const float scale = read_half(block);
     for (size_t i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(static_cast<int8_t>(block[2 + i]));
   }
@@ -31,7 +29,7 @@ struct Q8_0Block {
 
 template <int kZero>
 struct SymmetricNibbles {
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* codes, float scale, float* out) {
+  static inline void expand(const uint8_t* codes, float scale, float* out) {
     for (size_t i = 0; i < 16; ++i) out[i] = scale * static_cast<float>((codes[i] & 15) - kZero);
     for (size_t i = 0; i < 16; ++i) out[16 + i] = scale * static_cast<float>((codes[i] >> 4) - kZero);
   }
@@ -39,12 +37,12 @@ struct SymmetricNibbles {
 
 struct Q4_0Block {
   static constexpr size_t kElements = 32, kBytes = 18;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) { SymmetricNibbles<8>::expand(block + 2, read_half(block), out); }
+  static inline void expand(const uint8_t* block, float* out) { SymmetricNibbles<8>::expand(block + 2, read_half(block), out); }
 };
 
 struct Q4_1Block {
   static constexpr size_t kElements = 32, kBytes = 20;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const float scale = read_half(block), minimum = read_half(block + 2);
     const uint8_t* codes = block + 4;
     for (size_t i = 0; i < 16; ++i) out[i] = scale * static_cast<float>(codes[i] & 15) + minimum;
@@ -53,7 +51,7 @@ struct Q4_1Block {
 };
 
 /// Code i of a block of 32 whose fifth bits lie in one word.
-GRAFT_ALWAYS_INLINE void codes_5bit(const uint8_t* high_bits, const uint8_t* nibbles, int32_t* codes) {
+inline void codes_5bit(const uint8_t* high_bits, const uint8_t* nibbles, int32_t* codes) {
   uint32_t high = 0;
   std::memcpy(&high, high_bits, sizeof high);
   for (uint32_t i = 0; i < 16; ++i) codes[i] = static_cast<int32_t>((nibbles[i] & 15u) | (((high >> i) & 1u) << 4));
@@ -62,7 +60,7 @@ GRAFT_ALWAYS_INLINE void codes_5bit(const uint8_t* high_bits, const uint8_t* nib
 
 struct Q5_0Block {
   static constexpr size_t kElements = 32, kBytes = 22;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const float scale = read_half(block);
     int32_t codes[32];
     codes_5bit(block + 2, block + 6, codes);
@@ -72,7 +70,7 @@ struct Q5_0Block {
 
 struct Q5_1Block {
   static constexpr size_t kElements = 32, kBytes = 24;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const float scale = read_half(block), minimum = read_half(block + 2);
     int32_t codes[32];
     codes_5bit(block + 4, block + 8, codes);
@@ -83,7 +81,7 @@ struct Q5_1Block {
 /// The scale and the minimum of each group of 32 in a block of Q4_K or Q5_K.
 struct GroupScales {
   float scale[8], minimum[8];
-  GRAFT_ALWAYS_INLINE explicit GroupScales(const uint8_t* block) {
+  inline explicit GroupScales(const uint8_t* block) {
     const float super_scale = read_half(block), super_minimum = read_half(block + 2);
     const uint8_t* s = block + 4;
     for (size_t j = 0; j < 4; ++j) {
@@ -97,7 +95,7 @@ struct GroupScales {
 
 struct Q4_KBlock {
   static constexpr size_t kElements = 256, kBytes = 144;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const GroupScales groups(block);
     for (size_t j = 0; j < 8; j += 2) {
       const uint8_t* codes = block + 16 + j / 2 * 32;
@@ -112,7 +110,7 @@ struct Q4_KBlock {
 
 struct Q5_KBlock {
   static constexpr size_t kElements = 256, kBytes = 176;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const GroupScales groups(block);
     const uint8_t* fifth = block + 16;
     for (size_t j = 0; j < 8; ++j) {
@@ -129,7 +127,7 @@ struct Q5_KBlock {
 
 struct Q6_KBlock {
   static constexpr size_t kElements = 256, kBytes = 210;
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* block, float* out) {
+  static inline void expand(const uint8_t* block, float* out) {
     const float super_scale = read_half(block + 208);
     for (size_t group = 0; group < 16; ++group) {
       const size_t within = group % 8 * 16;  // place in its half of 128
@@ -149,7 +147,7 @@ struct Q6_KBlock {
 template <GgmlType kType>
 struct PlainRun {
   static constexpr size_t kElements = 64, kBytes = kElements * (kType == GgmlType::kF32 ? 4 : 2);
-  static GRAFT_ALWAYS_INLINE void expand(const uint8_t* run, float* out) {
+  static inline void expand(const uint8_t* run, float* out) {
     if constexpr (kType == GgmlType::kF32) {
       std::memcpy(out, run, kBytes);
     } else {
@@ -161,12 +159,12 @@ struct PlainRun {
 };
 
 template <class Block>
-GRAFT_ALWAYS_INLINE void expand_run(const uint8_t* blocks, size_t count, float* out) {
+inline void expand_run(const uint8_t* blocks, size_t count, float* out) {
   for (size_t b = 0; b < count; ++b) Block::expand(blocks + b * Block::kBytes, out + b * Block::kElements);
 }
 
 template <class Block>
-GRAFT_ALWAYS_INLINE void expand_run(const uint8_t* blocks, size_t count, uint16_t* out) {
+inline void expand_run(const uint8_t* blocks, size_t count, uint16_t* out) {
   for (size_t b = 0; b < count; ++b) {
     alignas(64) float values[Block::kElements];
     Block::expand(blocks + b * Block::kBytes, values);

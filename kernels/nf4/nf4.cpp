@@ -11,6 +11,8 @@ namespace {
 
 /// Throws unless [first, first + size) lies in the weight and begins with a block.
 void check_range(const Nf4Weight& weight, int64_t first, size_t size) {
+  detail::check_nf4_block_size(weight.block_size);
+  if (weight.nested_block_size < 1) throw InvalidArgument({.where = "NF4 nested block size", .what = "must be at least 1"});
   const bool inside = first >= 0 && first <= weight.count && size <= static_cast<size_t>(weight.count - first);
   if (!inside || first % weight.block_size != 0) {
     throw InvalidArgument({.where = "NF4", .what = "cannot expand " + std::to_string(size) + " weights from " + std::to_string(first),

@@ -11,12 +11,6 @@
 namespace graft::kernels {
 namespace {
 
-void check_block_size(int64_t block_size) {
-  if (block_size >= 32 && block_size <= 4096 && std::has_single_bit(static_cast<uint64_t>(block_size))) return;
-  throw InvalidArgument({.where = "NF4 block size", .what = "is not possible", .expected = "a power of two in 32..4096",
-                         .got = std::to_string(block_size)});
-}
-
 /// As bits, every number that is not finite is at least infinity, so that one maximum finds it.
 void check_finite(std::span<const float> weights) {
   constexpr uint32_t kInfinity = 0x7f800000u;
@@ -51,8 +45,18 @@ void quantize_scales(Nf4Weight& weight) {
 
 }  // namespace
 
+namespace detail {
+
+void check_nf4_block_size(int64_t block_size) {
+  if (block_size >= 32 && block_size <= 4096 && std::has_single_bit(static_cast<uint64_t>(block_size))) return;
+  throw InvalidArgument({.where = "NF4 block size", .what = "is not possible", .expected = "a power of two in 32..4096",
+                         .got = std::to_string(block_size)});
+}
+
+}  // namespace detail
+
 Nf4Weight quantize_nf4(std::span<const float> weights, int64_t block_size, bool double_quantise) {
-  check_block_size(block_size);
+  detail::check_nf4_block_size(block_size);
   check_finite(weights);
   Nf4Weight result;
   result.count = static_cast<int64_t>(weights.size());

@@ -1,0 +1,8 @@
+#include <iostream>
+
+#include "apps/agri_tune/agri_tune.h"
+
+int main(int argc, char** argv) {
+  const auto app = graft::apps::agri_tune();
+  return graft::pipelines::run_app(app, {argv + 1, argv + argc}, std::cout, std::cerr);
+}

@@ -1,0 +1,67 @@
+#include "apps/agri_tune/settings.h"
+
+#include <ATen/Parallel.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+#include "peft_core/base/config.h"
+#include "peft_core/base/text_distance.h"
+
+namespace graft::apps::agri {
+namespace {
+
+const std::vector<std::string> kSections = {"base", "method", "train", "data", "run"};
+
+void refuse_unknown_sections(const ConfigNode& root) {
+  for (const auto& [name, node] : root.entries)
+    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end())
+      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, kSections)});
+}
+
+void use_threads(int64_t threads) {
+  if (threads < 0 || threads > 4096)
+    throw InvalidArgument({.where = "run.threads", .what = "is out of range", .expected = "0..4096", .got = std::to_string(threads)});
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+}
+
+/// A training step frees and takes the same large blocks again; keeping them in the process saves the system's clearing of every page.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+}
+
+}  // namespace
+
+std::string Settings::to_yaml() const {
+  return write_config(base, "base") + method->resolved(method_node) + write_config(train, "train") + write_config(data, "data") +
+         write_config(run, "run");
+}
+
+Settings read_settings(const pipelines::Invocation& call) {
+  refuse_unknown_sections(call.config);
+  Settings settings;
+  settings.base = read_config<pipelines::BaseConfig>(call.config, "base");
+  settings.train = read_config<pipelines::TrainConfig>(call.config, "train");
+  settings.data = read_config<data::DataConfig>(call.config, "data");
+  settings.run = read_config<RunConfig>(call.config, "run");
+  if (const auto* node = call.config.find("method")) settings.method_node = *node;
+  const auto* name = settings.method_node.find_entry("name");
+  settings.method = &peft::find_method(name == nullptr ? "lora" : name->scalar);
+  (void)settings.method->resolved(settings.method_node);  // unknown keys show now, not after the model is loaded
+  (void)pipelines::base_storage(settings.base);
+  pipelines::validate(settings.train);
+  data::check(settings.data);
+  use_threads(settings.run.threads);
+  keep_freed_memory();
+  return settings;
+}
+
+std::string settings_help() {
+  return config_help<pipelines::BaseConfig>("base") + config_help<pipelines::TrainConfig>("train") +
+         config_help<data::DataConfig>("data") + config_help<RunConfig>("run") +
+         peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
+}
+
+}  // namespace graft::apps::agri

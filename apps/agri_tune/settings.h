@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string>
+
+#include "data_loaders/text/data_config.h"
+#include "peft_core/methods/method.h"
+#include "pipelines/cli/invocation.h"
+#include "pipelines/language/base_config.h"
+#include "pipelines/train_config.h"
+
+namespace graft::apps::agri {
+
+struct RunConfig {
+  int64_t threads = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("threads", threads, "processor threads; 0: all that the machine has");
+  }
+};
+
+/// All settings of a call: the sections base, method, train, data and run.
+struct Settings {
+  pipelines::BaseConfig base;
+  pipelines::TrainConfig train;
+  data::DataConfig data;
+  RunConfig run;
+  const peft::MethodSpec* method = nullptr;
+  ConfigNode method_node;
+
+  /// The resolved configuration, all keys and defaults.
+  std::string to_yaml() const;
+};
+
+/// Reads and checks everything, and puts run.threads in force. Throws InvalidArgument for unknown sections, keys and values.
+Settings read_settings(const pipelines::Invocation& call);
+
+/// Keys and defaults of all sections for --help.
+std::string settings_help();
+
+}  // namespace graft::apps::agri

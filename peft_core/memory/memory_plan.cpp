@@ -1,0 +1,56 @@
+#include "peft_core/memory/memory_plan.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace graft::peft {
+namespace {
+
+constexpr int64_t kMebibyte = 1 << 20;
+constexpr int64_t kProgram = 250 * kMebibyte;  // LibTorch, tokenizer, product workspaces; measured on SmolLM2
+constexpr int64_t kHeadBlock = 4096;           // words of the vocabulary at a time, see head_loss
+
+/// Activations that one layer keeps for its backward pass, a token: inputs of both norms and their results, q, k, v, attention's
+/// output, gate, up and their product.
+int64_t kept_per_token(const DecoderConfig& c) {
+  return 4 * c.hidden_size + 2 * c.query_features() + 2 * c.key_value_features() + 3 * c.intermediate_size;
+}
+
+/// Gradients that are alive at once while one layer runs backward.
+int64_t backward_per_token(const DecoderConfig& c) { return 3 * c.intermediate_size + 4 * c.hidden_size; }
+
+}  // namespace
+
+MemoryPlan plan_memory(const MemoryDemand& demand) {
+  const auto& c = demand.config;
+  MemoryPlan plan;
+  plan.weights = demand.weight_bytes;
+  plan.adapters = 4 * demand.trainable;
+  plan.optimizer = 12 * demand.trainable;
+  const int64_t kept = demand.checkpointing ? c.layers * c.hidden_size + kept_per_token(c) : c.layers * kept_per_token(c);
+  plan.activations = demand.tokens * demand.compute_bytes * (kept + backward_per_token(c));
+  plan.head = demand.tokens * (2 * 4 * std::min(kHeadBlock, c.vocabulary) + 3 * 4 * c.hidden_size);
+  plan.scratch = demand.largest_matrix * demand.compute_bytes;
+  plan.program = kProgram;
+  return plan;
+}
+
+std::string to_text(const MemoryPlan& plan) {
+  std::string text;
+  const auto line = [&](const char* name, int64_t bytes) {
+    char buffer[96];
+    std::snprintf(buffer, sizeof buffer, "  %-12s %8.0f MiB\n", name, static_cast<double>(bytes) / kMebibyte);
+    text += buffer;
+  };
+  line("weights", plan.weights);
+  line("adapters", plan.adapters);
+  line("optimizer", plan.optimizer);
+  line("activations", plan.activations);
+  line("head", plan.head);
+  line("scratch", plan.scratch);
+  line("program", plan.program);
+  line("total", plan.total());
+  return text;
+}
+
+}  // namespace graft::peft

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "peft_core/backbones/decoder_config.h"
+
+namespace graft::peft {
+
+struct MemoryDemand {
+  DecoderConfig config;
+  int64_t weight_bytes = 0;         ///< frozen matrices as stored
+  int64_t largest_matrix = 0;       ///< weights of the largest matrix that is expanded before a product; 0: none is
+  int64_t trainable = 0;            ///< parameters
+  int64_t tokens = 0;               ///< tokens of one micro step
+  int64_t compute_bytes = 4;        ///< bytes of one activation
+  bool checkpointing = false;       ///< activations of one layer at a time
+};
+
+/// What a training step will need, before it runs. An estimate from sizes alone; bytes.
+struct MemoryPlan {
+  int64_t weights = 0;       ///< the frozen base
+  int64_t adapters = 0;      ///< fp32 values
+  int64_t optimizer = 0;     ///< gradients and two moments
+  int64_t activations = 0;   ///< kept for the backward pass, and its largest temporaries
+  int64_t head = 0;          ///< one block of logits and the head's gradient
+  int64_t scratch = 0;       ///< one expanded weight
+  int64_t program = 0;       ///< libraries, tokenizer, buffers
+  int64_t total() const { return weights + adapters + optimizer + activations + head + scratch + program; }
+};
+
+MemoryPlan plan_memory(const MemoryDemand& demand);
+
+/// One line a part, in MiB.
+std::string to_text(const MemoryPlan& plan);
+
+}  // namespace graft::peft

@@ -11,8 +11,8 @@ namespace {
 
 constexpr size_t kBlock = 4096, kBlocks = 16;
 
-/// A bijection of 64-bit words with good diffusion: two rounds of multiply and shift by odd constants from the digits of the
-/// golden ratio and of pi, so that equal hashes of different words are impossible within one step.
+/// A bijection of 64-bit words: shifts and multiplications by odd constants (digits of the golden ratio and of pi), so
+/// that two different words never become equal.
 uint64_t stir(uint64_t word) {
   word = (word ^ (word >> 32)) * 0x9E3779B97F4A7C15ull;
   word = (word ^ (word >> 29)) * 0x243F6A8885A308D3ull;
@@ -37,7 +37,7 @@ uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
     }
   }
   unsigned char rest[32] = {};
-  std::memcpy(rest, bytes.data() + at, bytes.size() - at);
+  if (at < bytes.size()) std::memcpy(rest, bytes.data() + at, bytes.size() - at);
   uint64_t hash = stir(bytes.size());
   for (int lane = 0; lane < 4; ++lane) {
     uint64_t word;
@@ -80,7 +80,8 @@ std::vector<std::string> FrozenAudit::changed() const {
 void FrozenAudit::verify(const std::string& when) const {
   const auto names = changed();
   if (names.empty()) return;
-  throw NumericalError({.where = when, .what = "frozen weights changed: " + name_some(names),
+  throw NumericalError({.where = when,
+                        .what = "frozen weights changed: " + name_some(names),
                         .hint = "this is a fault of the method or the backbone, not of your settings"});
 }
 

@@ -12,9 +12,10 @@ namespace graft::pipelines {
 
 /// Notices when training changes what it must not.
 ///
-/// Remembers a 64-bit hash of each tensor's bytes: of all of them while the tensors together are at most `whole_below_bytes`, else
-/// of 16 blocks of 4 KiB spread evenly over each tensor, first and last included. A stray update changes nearly every element, so
-/// samples find it; a change of a few bytes between samples of a large model goes unnoticed.
+/// Remembers a 64-bit hash of each tensor's bytes: of all of them while the tensors together are at most
+/// `whole_below_bytes`, else of 16 blocks of 4 KiB spread evenly over each tensor, first and last included. A stray
+/// update changes nearly every element, so samples find it; a change of a few bytes between samples of a large model
+/// goes unnoticed.
 /// Cost     a few milliseconds for sampled models. Holds the tensors alive.
 class FrozenAudit {
  public:

@@ -7,11 +7,12 @@
 #include <set>
 
 #include "kernels/base/error.h"
+#include "pipelines/adamw_elements.h"
 
 namespace graft::pipelines {
 namespace {
 
-constexpr int64_t kPieceElements = 16384;  // 64 KiB of each buffer: four of them stay within a core's second-level cache
+constexpr int64_t kPieceElements = 16384;  // 64 KiB of each of the four buffers, together within a core's L2 cache
 constexpr int64_t kPadElements = 16;       // one cache line, so that two threads never write to the same one
 
 void expect(bool condition, const std::string& name, const std::string& expected) {
@@ -28,49 +29,15 @@ void check_parameter(const std::string& name, const at::Tensor& parameter) {
   expect(parameter.is_leaf() && parameter.requires_grad(), name, "a leaf tensor that requires a gradient");
 }
 
-/// Eight running sums in a fixed order: the compiler may keep them in vector registers without changing the result.
-double sum_of_squares(const float* values, int64_t count) {
-  constexpr int64_t kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const double value = values[i + lane];
-      lanes[lane] += value * value;
-    }
-  }
-  double sum = 0;
-  for (; i < count; ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-  for (const double lane : lanes) sum += lane;
-  return sum;
-}
-
 bool any_nonzero(const float* values, int64_t count) {
   return std::any_of(values, values + count, [](float value) { return value != 0.0f; });
 }
 
-/// Scalars of one update, computed in double and rounded once, as torch does before its kernels.
-struct Scalars {
-  float decay, one_minus_beta1, beta2, one_minus_beta2, minus_step_size, root_correction2, epsilon, gradient_scale;
-};
-
-void adamw_elements(const Scalars& s, int64_t count, float* __restrict p, float* __restrict g, float* __restrict m,
-                    float* __restrict v) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float gradient = g[i] * s.gradient_scale;
-    const float first = m[i] + s.one_minus_beta1 * (gradient - m[i]);
-    const float second = v[i] * s.beta2 + s.one_minus_beta2 * gradient * gradient;
-    const float denominator = std::sqrt(second) / s.root_correction2 + s.epsilon;
-    p[i] = p[i] * s.decay + s.minus_step_size * first / denominator;
-    m[i] = first;
-    v[i] = second;
-    g[i] = 0.0f;
-  }
-}
-
 }  // namespace
 
-AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : options_(options) { lay_out(groups); }
+AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : options_(options) {
+  lay_out(groups);
+}
 
 AdamW::~AdamW() {
   for (auto& slot : slots_) slot.parameter.mutable_grad().reset();
@@ -142,7 +109,8 @@ std::vector<std::string> AdamW::without_gradient() const {
 }
 
 std::vector<std::string> AdamW::with_zero_gradients_only() const {
-  // A tensor may rest until the others have moved away from their start (A of LoRA while B is 0), so all of them must have moved.
+  // A tensor may rest until the others have moved away from their start (A of LoRA while B is 0), so all of them must
+  // have moved.
   std::vector<std::string> names;
   const bool moved = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.moved; });
   for (const auto& slot : slots_) {
@@ -183,7 +151,7 @@ void AdamW::update_piece(const Piece& piece, double learning_rate, float gradien
   const auto& slot = slots_[piece.slot];
   const double rate = learning_rate * slot.learning_rate_factor;
   const auto t = static_cast<double>(slot.steps);
-  const Scalars scalars{
+  const AdamWScalars scalars{
       .decay = static_cast<float>(1.0 - (slot.weight_decay ? rate * options_.weight_decay : 0.0)),
       .one_minus_beta1 = static_cast<float>(1.0 - options_.beta1),
       .beta2 = static_cast<float>(options_.beta2),
@@ -225,7 +193,8 @@ std::vector<AdamW::State> AdamW::states() {
   std::vector<State> states;
   for (auto& slot : slots_) {
     const auto count = static_cast<size_t>(slot.count);
-    states.push_back({slot.name, slot.parameter,
+    states.push_back({slot.name,
+                      slot.parameter,
                       {first_moments_.data() + slot.offset, count},
                       {second_moments_.data() + slot.offset, count},
                       &slot.steps});

@@ -18,12 +18,15 @@ struct AdamWOptions {
 
 /// AdamW over many small tensors as one pass over flat buffers.
 ///
-/// Gradients and moments of all tensors lie one after the other in three fp32 buffers; each tensor's grad becomes a view of the
-/// first, so autograd adds into it and nothing is allocated after the first step. Parameters stay where they are.
-/// Equations  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g²;  p = p(1 - lr wd) - lr / (1 - b1^t) · m / (sqrt(v / (1 - b2^t)) + eps)
-/// Cost       three reads and one write of all elements for the norm and the update each at most; parallel over LibTorch's threads.
-///            Deterministic: pieces and the order of sums do not depend on threads.
-/// Throws     InvalidArgument for a tensor that is no contiguous fp32 leaf on the CPU, is empty, or occurs twice (name or storage).
+/// Gradients and moments of all tensors lie one after the other in three fp32 buffers; each tensor's grad becomes a
+/// view of the first, so autograd adds into it and nothing is allocated after the first step. Parameters stay where
+/// they are.
+/// Equations  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g²;
+///            p = p(1 - lr wd) - lr / (1 - b1^t) · m / (sqrt(v / (1 - b2^t)) + eps)
+/// Cost       the norm reads the gradients once; the update reads and writes all four buffers once. Parallel over
+///            LibTorch's threads. Deterministic: pieces and the order of sums do not depend on threads.
+/// Throws     InvalidArgument for a tensor that is no contiguous fp32 leaf on the CPU, is empty, or occurs twice (name
+///            or storage).
 /// Source     Loshchilov and Hutter 2019, arXiv:1711.05101; rounding and order of operations as in torch.optim.AdamW.
 class AdamW {
  public:
@@ -43,7 +46,8 @@ class AdamW {
   double gradient_norm();
   /// One step with all gradients multiplied by `gradient_scale` first (1 changes nothing); leaves the gradients zeroed.
   void update(double learning_rate, double gradient_scale);
-  /// The groups after a method replaced parameters: tensors with the same name and storage keep their moments, others start anew.
+  /// The groups after a method replaced parameters: tensors with the same name and storage keep their moments, others
+  /// start anew.
   void rebuild(const std::vector<ParameterGroup>& groups);
 
   /// One tensor with its state, for checkpoints; the spans see the optimizer's own memory.
@@ -81,12 +85,13 @@ class AdamW {
   std::vector<Slot> slots_;
   std::vector<Piece> pieces_;
   std::vector<double> piece_sums_;
-  at::Tensor gradients_;                            // flat, padded to 64 bytes a tensor
+  at::Tensor gradients_;                               // flat, padded to 64 bytes a tensor
   std::vector<float> first_moments_, second_moments_;  // same layout
   int64_t parameter_count_ = 0;
 };
 
-/// Factor that brings a gradient of norm `norm` to at most `max_norm`: max_norm / (norm + 1e-6) where that is below 1, else 1.
+/// Factor that brings a gradient of norm `norm` to at most `max_norm`: max_norm / (norm + 1e-6) where that is below 1,
+/// else 1.
 /// Source   torch.nn.utils.clip_grad_norm_. max_norm 0 turns clipping off.
 double clip_factor(double norm, double max_norm);
 

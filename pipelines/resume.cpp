@@ -96,7 +96,9 @@ std::string metadata_value(const formats::SafetensorsFile& file, const fs::path&
 
 TrainProgress read_progress(const formats::SafetensorsFile& file, const fs::path& path) {
   if (metadata_value(file, path, "format") != kFormat) {
-    throw IoError({.where = path.string(), .what = "is no training state", .expected = kFormat,
+    throw IoError({.where = path.string(),
+                   .what = "is no training state",
+                   .expected = kFormat,
                    .got = metadata_value(file, path, "format")});
   }
   TrainProgress progress;
@@ -115,7 +117,8 @@ void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path,
   std::vector<std::pair<void*, const TensorBytes*>> copies;
   for (const auto& state : states) {
     const auto shape = state.parameter.sizes().vec();
-    copies.emplace_back(state.parameter.data_ptr(), &tensor_like(file, path, kParameter + state.name, DType::kF32, shape));
+    copies.emplace_back(state.parameter.data_ptr(),
+                        &tensor_like(file, path, kParameter + state.name, DType::kF32, shape));
     copies.emplace_back(state.first_moment.data(), &tensor_like(file, path, kFirst + state.name, DType::kF32, shape));
     copies.emplace_back(state.second_moment.data(), &tensor_like(file, path, kSecond + state.name, DType::kF32, shape));
   }
@@ -141,7 +144,8 @@ void prepare_checkpoint_dir(const fs::path& run_dir, bool resume) {
   fs::create_directories(file.parent_path(), error);
   if (error) throw IoError({.where = file.parent_path().string(), .what = "cannot be made: " + error.message()});
   for (const auto& entry : fs::directory_iterator(file.parent_path(), error)) {
-    if (entry.path().filename().string().starts_with("." + file.filename().string() + ".")) fs::remove(entry.path(), error);
+    if (entry.path().filename().string().starts_with("." + file.filename().string() + "."))
+      fs::remove(entry.path(), error);
   }
   if (resume || !fs::exists(file)) return;
   const auto aside = file.parent_path() / "state.previous.safetensors";
@@ -172,7 +176,8 @@ void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, Ada
                               {"fingerprint", progress.fingerprint}});
 }
 
-std::optional<TrainProgress> load_checkpoint(const fs::path& run_dir, const std::string& fingerprint, AdamW& optimizer) {
+std::optional<TrainProgress> load_checkpoint(const fs::path& run_dir, const std::string& fingerprint,
+                                             AdamW& optimizer) {
   const auto path = checkpoint_file(run_dir);
   if (!fs::exists(path)) return std::nullopt;
   const auto file = formats::SafetensorsFile::open(path);

@@ -2,8 +2,8 @@
 
 namespace graft::pipelines {
 
-/// While it lives, SIGINT and SIGTERM only raise a flag; the second one of a kind acts as before. A signal that the process
-/// ignores stays ignored. One at a time.
+/// While it lives, SIGINT and SIGTERM only raise a flag; the second one of a kind acts as before. A signal that the
+/// process ignores stays ignored. One at a time.
 class StopSignal {
  public:
   StopSignal();

@@ -13,30 +13,30 @@ using Metrics = std::map<std::string, double>;
 
 /// Parameters that share learning rate factor and weight decay.
 struct ParameterGroup {
-  std::string name;                                     ///< "adapters", "lora_B", "norms", ...
+  std::string name;                                            ///< "adapters", "lora_B", "norms", ...
   std::vector<std::pair<std::string, at::Tensor>> parameters;  ///< name -> leaf tensor with requires_grad
-  double learning_rate_factor = 1.0;                    ///< LoRA+ gives lora_B more than 1
+  double learning_rate_factor = 1.0;                           ///< LoRA+ gives lora_B more than 1
   bool weight_decay = true;
 };
 
-/// What one micro step contributes. The gradient of `loss_sum / normaliser` is accumulated; the trainer chooses the normaliser so
-/// that a step's loss is the mean over all targets of all its micro steps.
+/// What one micro step contributes. The gradient of `loss_sum / normaliser` is accumulated; the trainer chooses the
+/// normaliser so that a step's loss is the mean over all targets of all its micro steps.
 struct MicroStep {
-  double loss_sum = 0;        ///< sum over targets, nats
-  int64_t target_count = 0;   ///< tokens (or items) that the loss covers
-  int64_t token_count = 0;    ///< tokens that went through the model
+  double loss_sum = 0;       ///< sum over targets, nats
+  int64_t target_count = 0;  ///< tokens (or items) that the loss covers
+  int64_t token_count = 0;   ///< tokens that went through the model
 };
 
-/// What is learnt; train() says how. The task owns model and data. `step` and `micro` count from 0 in all calls (records and
-/// messages for people count steps from 1). Trainable tensors are contiguous fp32 leaves on the CPU.
+/// What is learnt; train() says how. The task owns model and data. `step` and `micro` count from 0 in all calls
+/// (records and messages for people count steps from 1). Trainable tensors are contiguous fp32 leaves on the CPU.
 class TrainTask {
  public:
   virtual ~TrainTask() = default;
 
   /// Number of loss targets in micro step `micro` of step `step`; cheap, no model work.
   virtual int64_t target_count(int64_t step, int64_t micro) = 0;
-  /// Forward and backward of one micro step: accumulates d(loss_sum * loss_scale)/d(parameter) into the parameters' grad.
-  /// A pure function of (step, micro, parameters, seed), so that a resumed run repeats it bit for bit.
+  /// Forward and backward of one micro step: accumulates d(loss_sum * loss_scale)/d(parameter) into the parameters'
+  /// grad. A pure function of (step, micro, parameters, seed), so that a resumed run repeats it bit for bit.
   virtual MicroStep accumulate_gradients(int64_t step, int64_t micro, double loss_scale) = 0;
   /// No gradients, no side effects on training.
   virtual Metrics evaluate() { return {}; }

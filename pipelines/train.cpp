@@ -1,8 +1,8 @@
 #include "pipelines/train.h"
 
 #include <ATen/Parallel.h>
-#include <fmt/format.h>
 
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <exception>
@@ -26,12 +26,28 @@ constexpr double kSaveSeconds = 120;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+/// LibTorch's include folder shadows the system's fmt with another version, so text is put together here without it.
+template <class... Parts>
+std::string text(const Parts&... parts) {
+  const auto part_text = [](const auto& part) -> std::string {
+    using Part = std::decay_t<decltype(part)>;
+    if constexpr (std::is_arithmetic_v<Part>) {
+      char digits[64];
+      const auto end =
+          std::to_chars(digits, digits + sizeof digits, part).ptr;  // shortest form that reads back exactly
+      return {digits, end};
+    } else {
+      return part;
+    }
+  };
+  return (part_text(parts) + ...);
+}
+
 /// What decides the numbers of a run, beside what the caller knows. Not the total: a run may be made longer.
 std::string full_fingerprint(const TrainOptions& o) {
-  return fmt::format("accumulation={}\nlearning_rate={}\nbetas={} {}\nepsilon={}\nweight_decay={}\nschedule={}\n"
-                     "warmup_ratio={}\nclip_norm={}\n{}",
-                     o.accumulation, o.learning_rate, o.beta1, o.beta2, o.epsilon, o.weight_decay, name_of(o.schedule),
-                     o.warmup_ratio, o.clip_norm, o.fingerprint);
+  return text("accumulation=", o.accumulation, "\nlearning_rate=", o.learning_rate, "\nbetas=", o.beta1, " ", o.beta2,
+              "\nepsilon=", o.epsilon, "\nweight_decay=", o.weight_decay, "\nschedule=", name_of(o.schedule),
+              "\nwarmup_ratio=", o.warmup_ratio, "\nclip_norm=", o.clip_norm, "\n", o.fingerprint);
 }
 
 void check_options(const TrainOptions& options) {
@@ -49,7 +65,10 @@ void check_options(const TrainOptions& options) {
 class Loop {
  public:
   Loop(TrainTask& task, const TrainOptions& options, const std::vector<TrainObserver*>& observers)
-      : task_(task), options_(options), observers_(observers), fingerprint_(full_fingerprint(options)),
+      : task_(task),
+        options_(options),
+        observers_(observers),
+        fingerprint_(full_fingerprint(options)),
         warmup_(warmup_steps(options.warmup_ratio, options.total_steps)),
         optimizer_(task.trainable_parameters(), {options.beta1, options.beta2, options.epsilon, options.weight_decay}),
         frozen_(task.frozen_tensors()) {}
@@ -108,14 +127,14 @@ void Loop::start() {
   if (saved) {
     progress_ = *saved;
     saved_step_ = saved->step;
-    log_info(fmt::format("resumed after step {} of {}", saved->step, options_.total_steps));
+    log_info(text("resumed after step ", saved->step, " of ", options_.total_steps));
     if (saved->total_steps != options_.total_steps) {
-      log_warning(fmt::format("the run was planned for {} steps and now has {}; the learning rate follows the new plan",
-                              saved->total_steps, options_.total_steps));
+      log_warning(text("the run was planned for ", saved->total_steps, " steps and now has ", options_.total_steps,
+                       "; the learning rate follows the new plan"));
     }
     if (saved->threads != threads) {
-      log_warning(fmt::format("the run used {} threads and now has {}; numbers may differ in their last digits",
-                              saved->threads, threads));
+      log_warning(text("the run used ", saved->threads, " threads and now has ", threads,
+                       "; numbers may differ in their last digits"));
     }
   } else if (options_.resume) {
     log_info("no saved state in " + options_.run_dir.string() + "; starting from the beginning");
@@ -138,11 +157,15 @@ void Loop::take_step(int64_t step) {
   if (!std::isfinite(norm)) fail_numbers("the gradient's norm", norm, learning_rate);
   optimizer_.update(learning_rate, clip_factor(norm, options_.clip_norm));
   if (task_.after_step(step)) optimizer_.rebuild(task_.trainable_parameters());
-  if (step < report_.first_step + 1) frozen_.verify(fmt::format("step {}", step + 1));
+  if (step < report_.first_step + 1) frozen_.verify(text("step ", step + 1));
 
-  StepRecord record{.step = step + 1, .total_steps = options_.total_steps,
-                    .loss = sums.loss_sum / static_cast<double>(sums.target_count), .learning_rate = learning_rate,
-                    .gradient_norm = norm, .tokens = sums.token_count, .targets = sums.target_count};
+  StepRecord record{.step = step + 1,
+                    .total_steps = options_.total_steps,
+                    .loss = sums.loss_sum / static_cast<double>(sums.target_count),
+                    .learning_rate = learning_rate,
+                    .gradient_norm = norm,
+                    .tokens = sums.token_count,
+                    .targets = sums.target_count};
   record.peak_memory_bytes = peak_memory_bytes();
   record.seconds = seconds_since(start_time);
   record.tokens_per_second = static_cast<double>(record.tokens) / record.seconds;
@@ -157,7 +180,8 @@ MicroStep Loop::accumulate(int64_t step, double learning_rate) {
   int64_t targets = 0;
   for (int64_t micro = 0; micro < options_.accumulation; ++micro) targets += task_.target_count(step, micro);
   if (targets <= 0) {
-    throw InvalidArgument({.where = fmt::format("step {}", step + 1), .what = "has no token that the loss covers",
+    throw InvalidArgument({.where = text("step ", step + 1),
+                           .what = "has no token that the loss covers",
                            .hint = "drop samples whose answer lies beyond train.max_length, or raise it"});
   }
   MicroStep sums;
@@ -177,7 +201,7 @@ void Loop::audit_gradients(int64_t step) {
   if (taken == 0) {
     const auto names = optimizer_.without_gradient();
     if (!names.empty()) {
-      throw NumericalError({.where = fmt::format("step {}", step + 1),
+      throw NumericalError({.where = text("step ", step + 1),
                             .what = "trainable tensors got no gradient: " + name_some(names),
                             .hint = "they take no part in the loss; leave them out of the method's targets"});
     }
@@ -185,7 +209,7 @@ void Loop::audit_gradients(int64_t step) {
   if (!options_.require_nonzero_gradients) return;
   const auto names = optimizer_.with_zero_gradients_only();
   if (!names.empty()) {
-    throw NumericalError({.where = fmt::format("step {}", step + 1),
+    throw NumericalError({.where = text("step ", step + 1),
                           .what = "the gradient of trainable tensors stays zero: " + name_some(names),
                           .hint = "they do not change the loss; leave them out of the method's targets"});
   }
@@ -214,13 +238,13 @@ void Loop::save_on_the_way() {
     save_state();
   } catch (const IoError& error) {
     saved_at_ = Clock::now();  // the next try comes at its own time and not at every step
-    log_warning(fmt::format("step {}: the state could not be saved and training goes on: {}", progress_.step, error.what()));
+    log_warning(text("step ", progress_.step, ": the state could not be saved and training goes on: ", error.what()));
   }
 }
 
 void Loop::finish(const char* signal) {
   report_.interrupted = signal != nullptr && progress_.step < options_.total_steps;
-  frozen_.verify(fmt::format("step {}", progress_.step));
+  frozen_.verify(text("step ", progress_.step));
   if (options_.run_dir.empty()) return;
   std::exception_ptr failure;
   try {
@@ -231,17 +255,17 @@ void Loop::finish(const char* signal) {
   task_.save(options_.run_dir.string());
   if (failure) std::rethrow_exception(failure);
   if (report_.interrupted) {
-    log_info(fmt::format("stopped by {} after step {} of {}; the state is saved, --resume goes on from here", signal,
-                         progress_.step, options_.total_steps));
+    log_info(text("stopped by ", signal, " after step ", progress_.step, " of ", options_.total_steps,
+                  "; the state is saved, --resume goes on from here"));
   }
 }
 
 void Loop::fail_numbers(const std::string& what, double value, double learning_rate) const {
-  const std::string good = saved_step_ >= 0 ? fmt::format("last good checkpoint: step {} in {}", saved_step_,
-                                                          checkpoint_file(options_.run_dir).string())
+  const std::string good = saved_step_ >= 0 ? text("last good checkpoint: step ", saved_step_, " in ",
+                                                   checkpoint_file(options_.run_dir).string())
                                             : "no checkpoint was saved before it";
-  throw NumericalError({.where = fmt::format("step {}", progress_.step + 1),
-                        .what = fmt::format("{} is {} at learning rate {}", what, value, learning_rate),
+  throw NumericalError({.where = text("step ", progress_.step + 1),
+                        .what = text(what, " is ", value, " at learning rate ", learning_rate),
                         .hint = good + "; try a lower train.learning_rate or a longer warm-up"});
 }
 

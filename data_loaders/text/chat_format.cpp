@@ -5,6 +5,7 @@
 #include "data_loaders/text/unicode_text.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/text_distance.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -73,7 +74,7 @@ ChatFormat mistral_of(std::string_view text) {
   instruction.open = literal_around(text, "[INST]", instruction.open);
   instruction.close = literal_around(text, "[/INST]", instruction.close);
   for (const char* spaced : {"\" \" + message[\"content\"]", "' ' + message['content']", "\" \" + content", "' ' + content"})
-    if (holds(text, spaced)) instruction.answer = " ";
+    if (holds(text, spaced)) instruction.answer = std::string(1, ' ');
   return format;
 }
 
@@ -118,7 +119,7 @@ std::vector<std::string> chat_format_names() {
 const ChatFormat& chat_format(std::string_view name) {
   for (const auto& format : formats())
     if (format.name == name) return format;
-  throw InvalidArgument({.where = "data.template", .what = "unknown chat format \"" + std::string(name) + "\"", .hint = suggest(name, chat_format_names())});
+  throw InvalidArgument({.where = "data.template", .what = "unknown chat format " + formats::shown(name), .hint = suggest(name, chat_format_names())});
 }
 
 ChatFormat recognise_chat_format(const Tokenizer& tokenizer) {

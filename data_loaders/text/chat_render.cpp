@@ -3,6 +3,7 @@
 #include "data_loaders/text/chat_format.h"
 #include "data_loaders/text/unicode_text.h"
 #include "kernels/base/error.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -49,7 +50,7 @@ class Renderer {
 
  private:
   [[noreturn]] void refuse(const std::string& what, const std::string& got = {}) const {
-    throw InvalidArgument({.where = "chat format " + format_.name, .what = what, .got = got});
+    throw InvalidArgument({.where = "chat format " + format_.name, .what = what, .got = got.empty() ? got : formats::shown(got)});
   }
 
   void check() const {
@@ -254,9 +255,20 @@ class Renderer {
   std::vector<ChatPiece> pieces_;
 };
 
-// How many ids the beginning of a dialogue shares with the whole.
-size_t shared_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
-  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+// How many ids of the whole dialogue spell its first `parts`. Encoded alone, these may end in other ids than within the whole (a
+// line break or space is cut differently where the text ends), so behind the ids that both share the spelling decides.
+size_t ids_spelling(std::span<const TextPart> parts, const Tokenizer& tokenizer, std::span<const TokenId> whole) {
+  const auto alone = tokenizer.encode_parts(parts);
+  const auto shared = static_cast<size_t>(std::mismatch(alone.begin(), alone.end(), whole.begin(), whole.end()).first - alone.begin());
+  const auto rest = std::span(alone).subspan(shared);
+  if (rest.empty()) return shared;
+  const std::string text = tokenizer.decode(rest);
+  constexpr size_t kLookAhead = 8;  // a character may be spelt by several ids, and each spelling of the rest may need more than the other
+  const size_t last = std::min(whole.size(), shared + 4 * rest.size() + kLookAhead);
+  size_t best = shared;
+  for (size_t end = shared + 1; end <= last; ++end)
+    if (text.starts_with(tokenizer.decode(whole.subspan(shared, end - shared)))) best = end;
+  return best;
 }
 
 }  // namespace
@@ -277,7 +289,7 @@ TokenSample encode_chat(const Tokenizer& tokenizer, const ChatFormat& format, st
   // Note [Borders]: the whole is encoded as one text, as the model's template would have it. A token that spans the border between
   // question and answer, such as line breaks on both sides of it, counts as the answer's.
   const auto border = [&](size_t piece) {
-    return piece == pieces.size() ? sample.ids.size() : shared_prefix(tokenizer.encode_parts(std::span(parts).first(piece)), sample.ids);
+    return piece == pieces.size() ? sample.ids.size() : ids_spelling(std::span(parts).first(piece), tokenizer, sample.ids);
   };
   for (size_t i = 0; i < pieces.size(); ++i) {
     const bool before = i > 0 && pieces[i - 1].learn;

@@ -2,6 +2,7 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/text_distance.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 
@@ -47,7 +48,7 @@ SplitRecipe split_recipe(const std::string& name, const std::string& where) {
       return {sequence_of(std::move(steps)), row.ignore_merges, row.add_bos, row.compose};
     }
   }
-  throw InvalidArgument({.where = where, .what = "pre-tokeniser \"" + name + "\" is not known", .hint = suggest(name, known)});
+  throw InvalidArgument({.where = where, .what = "pre-tokeniser " + formats::shown(name) + " is not known", .hint = suggest(name, known)});
 }
 
 }  // namespace graft::data

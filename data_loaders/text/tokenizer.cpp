@@ -21,9 +21,8 @@ bool looks_like_tiktoken(const fs::path& file) {
   return true;
 }
 
-std::shared_ptr<const Tokenizer> load_file(const fs::path& file) {
+std::shared_ptr<const Tokenizer> load_file(const fs::path& file, const TokenizerConfig& config) {
   if (file.extension() == ".gguf") return read_gguf_tokenizer(file);
-  const auto config = read_tokenizer_config(file.parent_path());
   if (file.extension() == ".json") return read_tokenizer_json(file, config);
   if (file.extension() == ".model") return looks_like_tiktoken(file) ? read_tiktoken(file) : read_sentencepiece(file, config);
   throw InvalidArgument({.where = file.string(), .what = "is no tokenizer file", .expected = "a folder, *.json, *.model or *.gguf"});
@@ -34,9 +33,9 @@ std::shared_ptr<const Tokenizer> load_file(const fs::path& file) {
 std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) throw IoError({.where = path.string(), .what = "does not exist"});
-  if (!fs::is_directory(path, ignored)) return load_file(path);
+  if (!fs::is_directory(path, ignored)) return load_file(path, {});  // what lies beside it may belong to another model
   for (const char* name : {"tokenizer.json", "tokenizer.model"})
-    if (fs::exists(path / name, ignored)) return load_file(path / name);
+    if (fs::exists(path / name, ignored)) return load_file(path / name, read_tokenizer_config(path));
   throw IoError({.where = path.string(), .what = "holds no tokenizer", .expected = "tokenizer.json or tokenizer.model"});
 }
 

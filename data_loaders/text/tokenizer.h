@@ -58,7 +58,7 @@ class Tokenizer {
 };
 
 /// From a Hugging Face folder (`tokenizer.json`, else `tokenizer.model`; `tokenizer_config.json`, `special_tokens_map.json`,
-/// `chat_template.jinja` where present), a single `tokenizer.json`, `*.model` or `*.gguf` file.
+/// `chat_template.jinja` where present), or a single `*.json`, `*.model` (SentencePiece or tiktoken) or `*.gguf` file by itself.
 /// Throws IoError or InvalidArgument naming the file and, for an unsupported part, its type and the supported ones.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 

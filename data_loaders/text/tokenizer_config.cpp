@@ -6,6 +6,7 @@
 #include "data_loaders/text/json_fields.h"
 #include "peft_core/base/files.h"
 #include "peft_core/base/json_files.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -32,7 +33,7 @@ void read_added(const JsonFields& fields, TokenizerConfig& config) {
     AddedToken token = read_token(value, fields.where() + " added_tokens_decoder");
     const auto parsed = std::from_chars(key.data(), key.data() + key.size(), token.id);
     if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size() || token.id < 0)
-      throw IoError({.where = fields.where(), .what = "added_tokens_decoder has a key that is no token id", .got = key});
+      throw IoError({.where = fields.where(), .what = "added_tokens_decoder has a key that is no token id", .got = formats::shown(key)});
     token.special = JsonFields(value, fields.where()).flag("special", false);
     config.added.push_back(token);
   }

@@ -6,6 +6,7 @@
 #include "data_loaders/text/tokenizer_readers.h"
 #include "kernels/base/error.h"
 #include "peft_core/formats/gguf.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -79,11 +80,11 @@ std::vector<BpeMerge> read_merges(const GgufFile& file, const GgufVocabulary& so
   std::vector<BpeMerge> merges;
   for (const auto& line : file.texts(kPrefix + "merges")) {
     const size_t space = line.find(' ', 1);
-    if (space == std::string::npos) throw IoError({.where = source.where, .what = kPrefix + "merges holds a line that is no pair", .got = line.substr(0, 80)});
+    if (space == std::string::npos) throw IoError({.where = source.where, .what = kPrefix + "merges holds a line that is no pair", .got = formats::shown(line)});
     const std::string_view left = std::string_view(line).substr(0, space), right = std::string_view(line).substr(space + 1);
     const auto l = source.vocabulary->find(left), r = source.vocabulary->find(right);
     const auto joined = source.vocabulary->find(std::string(left) + std::string(right));
-    if (!l || !r || !joined) throw IoError({.where = source.where, .what = "merge of tokens that are not in the vocabulary", .got = line.substr(0, 80)});
+    if (!l || !r || !joined) throw IoError({.where = source.where, .what = "merge of tokens that are not in the vocabulary", .got = formats::shown(line)});
     merges.push_back({*l, *r, *joined, static_cast<uint32_t>(merges.size())});
   }
   return merges;
@@ -149,7 +150,7 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const std::filesystem::path
   const std::string& kind = file.text(kPrefix + "model");
   if (kind == "gpt2") return read_byte_level(file);
   if (kind == "llama") return read_sentencepiece_bpe(file);
-  throw InvalidArgument({.where = path.string() + " " + kPrefix + "model", .what = "tokenizer is not supported", .expected = "gpt2 (byte-level BPE) or llama (SentencePiece BPE)", .got = kind});
+  throw InvalidArgument({.where = path.string() + " " + kPrefix + "model", .what = "tokenizer is not supported", .expected = "gpt2 (byte-level BPE) or llama (SentencePiece BPE)", .got = formats::shown(kind)});
 }
 
 }  // namespace graft::data

@@ -5,13 +5,14 @@
 #include "data_loaders/text/tokenizer_json_stages.h"
 #include "data_loaders/text/tokenizer_readers.h"
 #include "peft_core/base/json_files.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
 
 TokenId token_id(const Json& value, const std::string& where) {
   if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > INT32_MAX)
-    throw IoError({.where = where, .what = "a token id is no non-negative integer", .got = value.dump().substr(0, 40)});
+    throw IoError({.where = where, .what = "a token id is no non-negative integer", .got = formats::shown(value.dump())});
   return static_cast<TokenId>(value.get<int64_t>());
 }
 
@@ -34,7 +35,7 @@ std::pair<std::string, std::string> read_pair(const Json& merge, const std::stri
     if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos)
       return {text.substr(0, space), text.substr(space + 1)};
   }
-  throw IoError({.where = where, .what = "a merge is no pair of tokens", .got = merge.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80)});
+  throw IoError({.where = where, .what = "a merge is no pair of tokens", .got = formats::shown(merge.dump())});
 }
 
 std::vector<BpeMerge> read_merges(const JsonFields& model, const TokenVocabulary& vocabulary, size_t prefix_length) {
@@ -44,7 +45,7 @@ std::vector<BpeMerge> read_merges(const JsonFields& model, const TokenVocabulary
   merges.reserve(list->size());
   const auto id_of = [&](const std::string& text) {
     const auto id = vocabulary.find(text);
-    if (!id) throw IoError({.where = model.where() + " merges", .what = "token is not in the vocabulary", .got = text.substr(0, 80)});
+    if (!id) throw IoError({.where = model.where() + " merges", .what = "token is not in the vocabulary", .got = formats::shown(text)});
     return *id;
   };
   for (const Json& item : *list) {
@@ -73,7 +74,7 @@ std::shared_ptr<const SubwordModel> read_model(const Json& json, const std::stri
   const JsonFields model(json, where + " model");
   const std::string type = model.text("type", model.find("merges") != nullptr ? "BPE" : "");
   if (type == "BPE") return read_bpe(model);
-  throw InvalidArgument({.where = where, .what = "tokenizer model is not supported", .expected = "BPE", .got = type});
+  throw InvalidArgument({.where = where, .what = "tokenizer model is not supported", .expected = "BPE", .got = formats::shown(type)});
 }
 
 std::vector<AddedToken> read_added_tokens(const JsonFields& root, const TokenVocabulary& vocabulary) {

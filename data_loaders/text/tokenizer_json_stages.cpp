@@ -3,6 +3,7 @@
 #include <map>
 
 #include "peft_core/base/text_distance.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -19,7 +20,7 @@ Stage read_stage(const Json& json, const std::string& where, const Readers<Stage
   if (reader == readers.end()) {
     std::vector<std::string> known;
     for (const auto& [name, unused] : readers) known.push_back(name);
-    throw InvalidArgument({.where = where, .what = "type is not supported", .expected = "one of " + join(known), .got = type});
+    throw InvalidArgument({.where = where, .what = "type is not supported", .expected = "one of " + join(known), .got = formats::shown(type)});
   }
   return reader->second(JsonFields(json, where + " " + type));
 }
@@ -47,7 +48,7 @@ SplitBehavior read_behavior(const JsonFields& fields, const std::string& fallbac
                                                              {"Contiguous", SplitBehavior::kContiguous}};
   const std::string name = fields.text("behavior", fallback);
   const auto it = known.find(name);
-  if (it == known.end()) throw IoError({.where = fields.where(), .what = "unknown \"behavior\"", .got = name});
+  if (it == known.end()) throw IoError({.where = fields.where(), .what = "unknown \"behavior\"", .got = formats::shown(name)});
   return it->second;
 }
 
@@ -56,7 +57,7 @@ PrefixSpace read_prefix(const JsonFields& fields) {
   if (scheme == "always") return PrefixSpace::kAlways;
   if (scheme == "first") return PrefixSpace::kFirst;
   if (scheme == "never") return PrefixSpace::kNever;
-  throw IoError({.where = fields.where(), .what = "unknown \"prepend_scheme\"", .expected = "always, first or never", .got = scheme});
+  throw IoError({.where = fields.where(), .what = "unknown \"prepend_scheme\"", .expected = "always, first or never", .got = formats::shown(scheme)});
 }
 
 template <NormalForm form>
@@ -119,7 +120,7 @@ const Readers<PreTokenizerPtr>& pre_tokenizer_readers() {
       {"Punctuation", [](const JsonFields& f) { return simple_split(kPunctuation, read_behavior(f, "Isolated"), SplitOn::kMatches, f); }},
       {"Whitespace",
        [](const JsonFields& f) {
-         return simple_split(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\s]+)",
+         return simple_split(R"([\p{Alphabetic}\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]+|[^\p{Alphabetic}\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\s]+)",
                              SplitBehavior::kRemoved, SplitOn::kGaps, f);
        }},
       {"WhitespaceSplit", [](const JsonFields& f) { return simple_split(R"(\s)", SplitBehavior::kRemoved, SplitOn::kMatches, f); }},

@@ -16,8 +16,9 @@ std::shared_ptr<const Tokenizer> read_gguf_tokenizer(const std::filesystem::path
 /// special tokens; others have none.
 std::shared_ptr<const Tokenizer> read_tiktoken(const std::filesystem::path& file);
 
-/// Without tokenizer_config.json the ids are those of the SentencePiece library: `</s>` within a text is ordinary text, and only
-/// a part that is nothing but a control piece becomes its id. With it they are those of transformers' slow LlamaTokenizer.
+/// Without tokenizer_config.json the ids are those of the SentencePiece library: `</s>` in a text is ordinary text, and only
+/// encode_parts() turns a part that is nothing but a control piece, beside others, into its id. With a config they are those of
+/// transformers' slow LlamaTokenizer.
 std::shared_ptr<const Tokenizer> read_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
 
 }  // namespace graft::data

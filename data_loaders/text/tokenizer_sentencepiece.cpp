@@ -8,6 +8,7 @@
 #include "data_loaders/text/unicode_text.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/files.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 constexpr std::string_view kSpace = "\u2581";
 
 enum class SpecialRule {
-  kWholePart,  // as the library itself: only a part that is nothing but a control piece
+  kWholePart,  // as the library itself: never within a text, only as one of several parts that is nothing but a control piece
   kLegacy,     // transformers, legacy: every stretch between special tokens begins with a space
   kPrefixed,   // transformers, legacy = false: only the text as a whole does
 };
@@ -51,7 +52,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 };
 
 void expect_ok(const sentencepiece::util::Status& status, const std::string& where) {
-  if (!status.ok()) throw IoError({.where = where, .what = "SentencePiece refuses: " + status.ToString()});
+  if (!status.ok()) throw IoError({.where = where, .what = "SentencePiece refuses: " + formats::shown(status.ToString())});
 }
 
 SentencePieceTokenizer::SentencePieceTokenizer(const std::filesystem::path& file, const TokenizerConfig& config) : where_(file.string()) {
@@ -100,7 +101,7 @@ void SentencePieceTokenizer::load(const TokenizerConfig& config) {
 void SentencePieceTokenizer::encode_plain(std::string_view text, std::vector<TokenId>& out) const {
   std::vector<int> ids;
   const auto status = processor_.Encode(absl::string_view(text.data(), text.size()), &ids);
-  if (!status.ok()) throw InvalidArgument({.where = where_, .what = "text cannot be encoded: " + status.ToString()});
+  if (!status.ok()) throw InvalidArgument({.where = where_, .what = "text cannot be encoded: " + formats::shown(status.ToString())});
   out.insert(out.end(), ids.begin(), ids.end());
 }
 
@@ -129,7 +130,7 @@ std::vector<TokenId> SentencePieceTokenizer::encode_parts(std::span<const TextPa
   if (rule_ == SpecialRule::kPrefixed && prefix_space_ && !empty) adapted.insert(adapted.begin(), {kSpace, SpecialText::kParse});
   const JoinedParts joined(adapted);
   const auto allowed = [&](size_t begin, size_t end) {
-    return joined.special_allowed(begin, end) && (rule_ != SpecialRule::kWholePart || joined.is_whole_part(begin, end));
+    return joined.special_allowed(begin, end) && (rule_ != SpecialRule::kWholePart || (parts.size() > 1 && joined.is_whole_part(begin, end)));
   };
   std::vector<TokenId> out;
   const auto segments = added_.split_raw(joined.text, allowed, /*mixed=*/false);
@@ -150,7 +151,7 @@ std::vector<TokenId> SentencePieceTokenizer::encode_parts(std::span<const TextPa
 std::string SentencePieceTokenizer::decode_run(const std::vector<std::string>& pieces) const {
   std::string text;
   const auto status = processor_.Decode(pieces, &text);
-  if (!status.ok()) throw InvalidArgument({.where = where_, .what = "ids cannot be decoded: " + status.ToString()});
+  if (!status.ok()) throw InvalidArgument({.where = where_, .what = "ids cannot be decoded: " + formats::shown(status.ToString())});
   return text;
 }
 
@@ -171,8 +172,8 @@ std::string SentencePieceTokenizer::decode(std::span<const TokenId> ids, bool sk
     const bool special = added != nullptr && added->special;
     if (special && skip_special) continue;
     if (added != nullptr) {
+      if (special && !previous_special && seen != 0 && rule_ == SpecialRule::kLegacy) out += ' ';  // before the run, not behind it
       flush();
-      if (special && !previous_special && seen != 0 && rule_ == SpecialRule::kLegacy) out += ' ';
       out += added->content;
       if (!special) seen = SIZE_MAX;  // what follows an added token that is not special begins afresh
     } else {

@@ -6,6 +6,7 @@
 #include "data_loaders/text/unicode_text.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/files.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -41,7 +42,7 @@ std::vector<TokenEntry> read_entries(std::string_view text, const std::string& w
     TokenId rank = -1;
     if (space != std::string_view::npos) std::from_chars(line.data() + space + 1, line.data() + line.size(), rank);
     if (!piece || piece->empty() || rank < 0)
-      throw IoError({.where = where, .what = "line is no base64 piece with its rank", .got = std::string(line.substr(0, 60))});
+      throw IoError({.where = where, .what = "line is no base64 piece with its rank", .got = formats::shown(line)});
     std::string spelled;
     for (const char c : *piece) spelled += byte_characters()[static_cast<unsigned char>(c)];
     entries.push_back({std::move(spelled), rank});

@@ -15,5 +15,6 @@ std::span<const CategoryRange> unicode_additions();
 
 /// Characters that the reference library's Unicode normalisation does not know yet and so neither moves nor changes.
 bool is_left_alone_by_normalisation(char32_t c);
+bool is_unknown_mark(char32_t c);  ///< the same for dropping marks
 
 }  // namespace graft::data

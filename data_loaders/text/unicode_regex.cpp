@@ -10,6 +10,7 @@
 #include "data_loaders/text/unicode_additions.h"
 #include "data_loaders/text/unicode_text.h"
 #include "kernels/base/error.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -61,7 +62,7 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {
-    throw InvalidArgument({.where = where_, .what = "unsupported regular expression: " + what, .got = std::string(in_.substr(0, 200))});
+    throw InvalidArgument({.where = where_, .what = "unsupported regular expression: " + what, .got = formats::shown(in_)});
   }
 
   void open_class() {
@@ -194,7 +195,7 @@ UnicodeRegex::UnicodeRegex(std::string_view pattern, const std::string& where) {
   compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
   if (compiled->code == nullptr)
-    throw InvalidArgument({.where = where, .what = "malformed regular expression: " + pcre2_message(error), .got = compiled->pattern});
+    throw InvalidArgument({.where = where, .what = "malformed regular expression: " + pcre2_message(error), .got = formats::shown(compiled->pattern)});
   pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE);  // without it, matching still works, only slower
   compiled_ = std::move(compiled);
 }
@@ -217,7 +218,7 @@ void UnicodeRegex::for_each_match(std::string_view text, const std::function<voi
                                PCRE2_NO_UTF_CHECK, s.data, s.context);
     if (rc == PCRE2_ERROR_NOMATCH) return;
     if (rc < 0)
-      throw InvalidArgument({.where = compiled_->where, .what = "regular expression cannot be run on this text: " + pcre2_message(rc), .got = compiled_->pattern});
+      throw InvalidArgument({.where = compiled_->where, .what = "regular expression cannot be run on this text: " + pcre2_message(rc), .got = formats::shown(compiled_->pattern)});
     const PCRE2_SIZE* match = pcre2_get_ovector_pointer(s.data);
     const size_t begin = match[0], end = match[1];
     if (end == begin && end == last_end) {  // an empty match where the last one ended says nothing

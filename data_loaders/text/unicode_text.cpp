@@ -186,7 +186,7 @@ std::string without_marks(std::string_view text) {
   return map_characters(text, [](std::string& out, char32_t c) {
     const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
     const bool mark = category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
-    if (!mark || is_left_alone_by_normalisation(c)) append_utf8(out, c);
+    if (!mark || is_unknown_mark(c)) append_utf8(out, c);
   });
 }
 

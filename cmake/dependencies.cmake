@@ -36,6 +36,9 @@ add_library(graft_sentencepiece INTERFACE)
 target_include_directories(graft_sentencepiece SYSTEM INTERFACE ${GRAFT_SENTENCEPIECE_INCLUDE})
 target_link_libraries(graft_sentencepiece INTERFACE ${GRAFT_SENTENCEPIECE_LIBRARY})
 
+# Chart.js is built into the programs that write reports (Debian: libjs-chart.js).
+find_file(GRAFT_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js REQUIRED)
+
 find_package(GraftTorch REQUIRED)
 # graft::torch carries its own search path. CMake's would put it in doubt, since both LibTorch and the compiler have a libgomp.so.1;
 # LibTorch's is the one to load.

@@ -21,7 +21,10 @@ class ExactIndex {
     }
     return -1;
   }
-  void add(std::string text, int64_t index) { first_.emplace(hash64(text), std::pair(std::move(text), index)); }
+  void add(std::string text, int64_t index) {
+    const uint64_t hash = hash64(text);
+    first_.emplace(hash, std::pair(std::move(text), index));
+  }
 
  private:
   std::unordered_multimap<uint64_t, std::pair<std::string, int64_t>> first_;

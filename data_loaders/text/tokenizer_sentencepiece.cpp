@@ -8,6 +8,7 @@
 #include "data_loaders/text/unicode_text.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/files.h"
+#include "peft_core/base/text_distance.h"
 #include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
@@ -39,13 +40,16 @@ class SentencePieceTokenizer final : public Tokenizer {
   void load(const TokenizerConfig& config);
   void encode_plain(std::string_view text, std::vector<TokenId>& out) const;
   void encode_prefixed(std::string_view text, std::vector<TokenId>& out) const;
-  std::string decode_run(const std::vector<std::string>& pieces) const;
+  bool is_named(TokenId id) const { return std::find(named_.begin(), named_.end(), id) != named_.end(); }
+  std::string decode_run(std::span<const TokenId> ids) const;
+  std::string decode_pieces(const std::vector<std::string>& pieces) const;
 
   std::string where_;
   SpecialRule rule_ = SpecialRule::kWholePart;
   bool prefix_space_ = true;
   sentencepiece::SentencePieceProcessor processor_;
   AddedVocabulary added_;
+  std::vector<TokenId> named_;  // begin, end, unknown and the other tokens that the config calls by a role
   std::string unk_text_;
   size_t unk_length_ = 0;  // ids that the library makes of unk_text_
   int64_t size_ = 0;
@@ -87,6 +91,9 @@ void SentencePieceTokenizer::load(const TokenizerConfig& config) {
     for (int id = 0; id < pieces; ++id)
       if (processor_.IsControl(id)) tokens.push_back({.content = processor_.IdToPiece(id), .id = id, .special = true});
   }
+  for (const auto& token : tokens)
+    if (rule_ == SpecialRule::kWholePart || std::any_of(named.named.begin(), named.named.end(), [&](const auto& n) { return n.content == token.content; }))
+      named_.push_back(token.id);
   for (auto& token : tokens) token.normalized = false;  // the slow tokenizers look for all of them in the raw text
   resolve_specials(named, tokens, vocabulary, specials_);
   size_ = pieces;
@@ -136,57 +143,71 @@ std::vector<TokenId> SentencePieceTokenizer::encode_parts(std::span<const TextPa
   const auto segments = added_.split_raw(joined.text, allowed, /*mixed=*/false);
   for (size_t i = 0; i < segments.size(); ++i) {
     const std::string_view text = std::string_view(joined.text).substr(segments[i].begin, segments[i].end - segments[i].begin);
-    const bool next_special = i + 1 < segments.size() && segments[i + 1].id >= 0 && is_special(segments[i + 1].id);
+    const bool next_named = i + 1 < segments.size() && segments[i + 1].id >= 0 && is_named(segments[i + 1].id);
     if (segments[i].id >= 0) {
       out.push_back(segments[i].id);
     } else if (rule_ != SpecialRule::kPrefixed) {
       encode_plain(text, out);
-    } else if (!(i == 0 && text == kSpace && next_special)) {
+    } else if (!(i == 0 && text == kSpace && next_named)) {
       encode_prefixed(text, out);
     }
   }
   return out;
 }
 
-std::string SentencePieceTokenizer::decode_run(const std::vector<std::string>& pieces) const {
+std::string SentencePieceTokenizer::decode_pieces(const std::vector<std::string>& pieces) const {
   std::string text;
   const auto status = processor_.Decode(pieces, &text);
   if (!status.ok()) throw InvalidArgument({.where = where_, .what = "ids cannot be decoded: " + formats::shown(status.ToString())});
   return text;
 }
 
-// transformers' way: special tokens as they are spelled, each run between them by the library.
-std::string SentencePieceTokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
+// Pieces and named tokens. transformers writes named tokens as they are spelled, and the library decodes what lies between; in
+// legacy mode a space comes in before the stretch that a named token ends.
+std::string SentencePieceTokenizer::decode_run(std::span<const TokenId> ids) const {
+  const bool library_only = rule_ == SpecialRule::kWholePart;
   std::string out;
-  std::vector<std::string> run;
-  bool previous_special = false;
-  size_t seen = 0;
-  const auto flush = [&] {
-    if (!run.empty()) out += decode_run(run);
+  std::vector<std::string> pieces;
+  bool after_named = false;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (is_named(ids[i])) {
+      if (!after_named && i != 0 && rule_ == SpecialRule::kLegacy) out += ' ';
+      out += decode_pieces(pieces) + added_.find(ids[i])->content;
+      pieces.clear();
+      after_named = true;
+      continue;
+    }
+    std::string piece = processor_.IdToPiece(ids[i]);
+    if (i == 0 && prefix_space_ && !library_only && piece.starts_with(kSpace)) piece.erase(0, kSpace.size());
+    if (i == 1 && after_named && prefix_space_ && !library_only && !piece.starts_with(kSpace)) out += ' ';
+    pieces.push_back(std::move(piece));
+    after_named = false;
+  }
+  return out + decode_pieces(pieces);
+}
+
+// Added tokens without a role stand by themselves, with spaces around them: transformers' default for slow tokenizers.
+std::string SentencePieceTokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
+  std::vector<std::string> texts;
+  std::vector<TokenId> run;
+  const auto end_run = [&] {
+    if (auto text = decode_run(run); !text.empty()) texts.push_back(std::move(text));
     run.clear();
   };
   for (const TokenId id : ids) {
     expect_token_id(id, size_, where_);
     const AddedToken* added = added_.find(id);
     if (added == nullptr && id >= processor_.GetPieceSize()) continue;  // a hole in the numbering
-    const bool special = added != nullptr && added->special;
-    if (special && skip_special) continue;
-    if (added != nullptr) {
-      if (special && !previous_special && seen != 0 && rule_ == SpecialRule::kLegacy) out += ' ';  // before the run, not behind it
-      flush();
-      out += added->content;
-      if (!special) seen = SIZE_MAX;  // what follows an added token that is not special begins afresh
-    } else {
-      std::string piece = processor_.IdToPiece(id);
-      if (seen == 0 && prefix_space_ && rule_ != SpecialRule::kWholePart && piece.starts_with(kSpace)) piece.erase(0, kSpace.size());
-      if (previous_special && seen == 1 && rule_ != SpecialRule::kWholePart && prefix_space_ && !piece.starts_with(kSpace)) out += ' ';
-      run.push_back(std::move(piece));
+    if (added != nullptr && added->special && skip_special) continue;
+    if (added == nullptr || is_named(id)) {
+      run.push_back(id);
+      continue;
     }
-    previous_special = special;
-    ++seen;
+    end_run();
+    texts.push_back(added->content);
   }
-  flush();
-  return valid_utf8(out);
+  end_run();
+  return valid_utf8(join(texts, " "));
 }
 
 std::optional<TokenId> SentencePieceTokenizer::id_of(std::string_view token) const {

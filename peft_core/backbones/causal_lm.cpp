@@ -40,7 +40,11 @@ CausalLm::CausalLm(DecoderConfig config, const WeightSource& weights, const Base
   embedding_ = weights.matrix(embedding, storage, /*quantizable=*/false);
   for (int64_t i = 0; i < config_.layers; ++i)
     layers_.push_back(std::make_unique<DecoderLayer>(config_, i, weights, storage));
-  final_norm_ = weights.small("model.norm.weight");
+  const std::string norm = "model.norm.weight";
+  if (weights.shape(norm) != std::vector<int64_t>{config_.hidden_size})
+    throw InvalidArgument({.where = norm, .what = "has another shape than the model's config says",
+                           .expected = std::to_string(config_.hidden_size)});
+  final_norm_ = weights.small(norm);
   if (!config_.tied_head) expect_vocabulary(weights, head, config_);
   head_ = LinearSlot("lm_head", config_.tied_head ? embedding_ : weights.matrix(head, storage, /*quantizable=*/false), {});
 
@@ -55,6 +59,7 @@ RotaryAngles CausalLm::angles(const at::Tensor& positions) const {
 }
 
 at::Tensor CausalLm::embed(const at::Tensor& ids) const {
+  if (ids.numel() == 0) return at::empty({0, config_.hidden_size}, storage_.compute);
   const auto smallest = ids.min().item<int64_t>(), largest = ids.max().item<int64_t>();
   if (smallest < 0 || largest >= config_.vocabulary)
     throw InvalidArgument({.where = "token ids", .what = "lie outside the model's vocabulary",

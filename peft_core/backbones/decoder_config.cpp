@@ -36,6 +36,13 @@ double number_or(const json& config, const char* key, double otherwise, const st
   return found->get<double>();
 }
 
+std::string text_or(const json& config, const char* key, const std::string& otherwise, const std::string& where) {
+  const auto found = config.find(key);
+  if (found == config.end() || found->is_null()) return otherwise;
+  if (!found->is_string()) refuse(where, std::string("'") + key + "' is no text", "a name", found->dump());
+  return found->get<std::string>();
+}
+
 bool flag(const json& config, const char* key) {
   const auto found = config.find(key);
   return found != config.end() && found->is_boolean() && found->get<bool>();
@@ -48,7 +55,7 @@ void read_rope(const json& config, DecoderConfig& to, const std::string& where) 
   to.rope_theta = number_or(config, "rope_theta", to.rope_theta, where);
   if (!scaling.is_object()) return;
   to.rope_theta = number_or(scaling, "rope_theta", to.rope_theta, where);
-  const auto type = scaling.value("rope_type", scaling.value("type", std::string("default")));
+  const auto type = text_or(scaling, "rope_type", text_or(scaling, "type", "default", where), where);
   if (type == "default") return;
   if (type == "linear") {
     to.linear_rope_factor = number_or(scaling, "factor", 1, where);
@@ -61,12 +68,21 @@ void read_rope(const json& config, DecoderConfig& to, const std::string& where) 
   }
 }
 
+/// Qwen's layers from max_window_layers on are windowed.
+void read_windowed_layers(const json& config, DecoderConfig& to, const std::string& where) {
+  const auto first = number_or(config, "max_window_layers", 28, where);  // transformers' default
+  if (first >= static_cast<double>(to.layers)) to.sliding_window = 0;
+  if (first > 0 && first < static_cast<double>(to.layers))
+    refuse(where, "has a sliding window in some layers only (max_window_layers)", "0 or " + std::to_string(to.layers),
+           std::to_string(static_cast<int64_t>(first)));
+}
+
 void refuse_unsupported_parts(const json& config, const std::string& where) {
-  if (const auto activation = config.value("hidden_act", std::string("silu")); activation != "silu" && activation != "swish")
+  if (const auto activation = text_or(config, "hidden_act", "silu", where); activation != "silu" && activation != "swish")
     refuse(where, "the activation is not supported", "silu", activation);
   if (config.contains("quantization_config") && !config["quantization_config"].is_null())
     refuse(where, "a checkpoint that is stored quantised is not supported", "fp32, fp16 or bf16 weights, or a GGUF file",
-           config["quantization_config"].value("quant_method", "quantization_config"));
+           config["quantization_config"].dump());
 }
 
 }  // namespace
@@ -79,7 +95,7 @@ const std::vector<std::string>& supported_model_types() {
 DecoderConfig parse_decoder_config(const json& config, const std::string& where) {
   if (!config.is_object()) refuse(where, "is no JSON object", "a Hugging Face config.json", config.type_name());
   DecoderConfig to;
-  to.model_type = config.value("model_type", std::string());
+  to.model_type = text_or(config, "model_type", "", where);
   const auto& known = supported_model_types();
   if (std::find(known.begin(), known.end(), to.model_type) == known.end())
     throw InvalidArgument({.where = where, .what = "model_type '" + to.model_type + "' is not supported", .expected = join(known)});
@@ -98,6 +114,7 @@ DecoderConfig parse_decoder_config(const json& config, const std::string& where)
   to.query_key_norm = to.model_type == "qwen3";
   const bool windowed = to.model_type == "mistral" || flag(config, "use_sliding_window");
   if (windowed) to.sliding_window = size_or(config, "sliding_window", 0, where);
+  if (windowed && to.model_type != "mistral") read_windowed_layers(config, to, where);
   read_rope(config, to, where);
   check_decoder_config(to, where);
   return to;

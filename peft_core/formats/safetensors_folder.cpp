@@ -33,7 +33,8 @@ class IndexReader : public StrictJsonReader {
 
 /// A shard must be a file of this very folder: an index from elsewhere must not make us read other places.
 void check_shard_name(const std::string& shard, const std::string& where) {
-  const bool plain = shard.find_first_of(std::string("/\\\0", 3)) == std::string::npos && !shard.empty() && shard.front() != '.';
+  constexpr size_t kLongestName = 255;  // of a file, on usual systems; a longer one cannot even be asked for
+  const bool plain = shard.size() <= kLongestName && shard.find_first_of(std::string("/\\\0", 3)) == std::string::npos && !shard.empty() && shard.front() != '.';
   if (!plain || !shard.ends_with(".safetensors")) {
     throw IoError({.where = where, .what = "names a shard that is not a file of its folder", .expected = "name.safetensors", .got = shown(shard)});
   }
@@ -55,11 +56,20 @@ std::string shard_family(const std::string& shard) {
   return place == std::string::npos ? std::string() : shard.substr(place);
 }
 
+/// Without the exceptions of std::filesystem: what cannot be looked at counts as absent, and opening it gives the reason.
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 void check_no_stray_shard(const std::filesystem::path& folder, const std::string& stem, const std::set<std::string>& shards,
                           const std::string& index) {
   std::set<std::string> families;
   for (const auto& shard : shards) families.insert(shard_family(shard));
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+  std::error_code error;
+  const std::filesystem::directory_iterator entries(folder, error);
+  if (error) throw IoError({.where = folder.string(), .what = "cannot be listed: " + error.message()});
+  for (const auto& entry : entries) {
     const auto name = entry.path().filename().string();
     const auto family = shard_family(name);
     if (!name.starts_with(stem + "-") || family.empty() || !families.contains(family) || shards.contains(name)) continue;
@@ -72,8 +82,8 @@ void check_no_stray_shard(const std::filesystem::path& folder, const std::string
 SafetensorsFile SafetensorsFile::open_folder(const std::filesystem::path& folder, const std::string& stem) {
   const auto single = folder / (stem + ".safetensors");
   const auto index = folder / (stem + ".safetensors.index.json");
-  if (std::filesystem::exists(single)) return open(single);
-  if (!std::filesystem::exists(index)) {
+  if (is_there(single)) return open(single);
+  if (!is_there(index)) {
     throw IoError({.where = folder.string(), .what = "holds no weights", .expected = single.filename().string() + " or " + index.filename().string()});
   }
   const auto weight_map = read_index(index);
@@ -83,7 +93,7 @@ SafetensorsFile SafetensorsFile::open_folder(const std::filesystem::path& folder
 
   SafetensorsFile result;
   for (const auto& shard : shards) {
-    if (!std::filesystem::exists(folder / shard)) {
+    if (!is_there(folder / shard)) {
       throw IoError({.where = index.string(), .what = "names the shard " + shown(shard) + ", which is not there", .hint = "download it again"});
     }
     const auto part = open(folder / shard);

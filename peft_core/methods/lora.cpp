@@ -76,14 +76,15 @@ class LoraAttachment final : public Attachment {
       const auto alpha = by_pattern(config_.alpha_pattern, slot->name(), config_.alpha, used_alphas);
       expect_rank(rank, *slot);
       const auto r = static_cast<double>(rank);
-      auto adapter = std::make_shared<LoraAdapter>(*slot->base(), rank, alpha / (config_.use_rslora ? std::sqrt(r) : r),
-                                                   config_.dropout, random);
-      slot->attach(adapter);
+      slot->expect_free();
       slots_.push_back(slot);
-      adapters_.push_back(std::move(adapter));
+      adapters_.push_back(std::make_shared<LoraAdapter>(*slot->base(), rank, alpha / (config_.use_rslora ? std::sqrt(r) : r),
+                                                        config_.dropout, random));
     }
     expect_all_used(config_.rank_pattern, used_ranks, "method.rank_pattern");
     expect_all_used(config_.alpha_pattern, used_alphas, "method.alpha_pattern");
+    // Only now: a refusal leaves the model as it was.
+    for (size_t i = 0; i < slots_.size(); ++i) slots_[i]->attach(adapters_[i]);
   }
 
   std::vector<TrainableGroup> trainable() const override {

@@ -19,6 +19,7 @@ at::Tensor ExpansionScratch::expanded(const void* owner, int64_t begin, int64_t 
   }
   auto view = buffer.storage.narrow(0, 0, rows * columns).view({rows, columns});
   if (buffer.owner == owner && buffer.begin == begin && buffer.rows == rows) return view;
+  buffer.owner = nullptr;  // if fill throws, nothing is held
   fill(view);
   buffer.owner = owner, buffer.begin = begin, buffer.rows = rows;
   return view;

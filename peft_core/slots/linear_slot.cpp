@@ -22,9 +22,13 @@ at::Tensor LinearSlot::forward(const at::Tensor& x, const ForwardContext& contex
   return adapter_->forward(x, {base_, bias_, context, seed_});
 }
 
-void LinearSlot::attach(std::shared_ptr<const Adapter> adapter) {
+void LinearSlot::expect_free() const {
   if (adapter_ != nullptr)
     throw InvalidArgument({.where = name_, .what = "already has an adapter", .hint = "detach or merge it first"});
+}
+
+void LinearSlot::attach(std::shared_ptr<const Adapter> adapter) {
+  expect_free();
   adapter_ = std::move(adapter);
 }
 

@@ -24,6 +24,8 @@ class LinearSlot {
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) const;
 
   void attach(std::shared_ptr<const Adapter> adapter);
+  /// Throws InvalidArgument if there is an adapter already.
+  void expect_free() const;
   void detach() { adapter_ = nullptr; }
   /// Makes the merged weight the new dense base, in `dtype`, and drops the adapter.
   void merge(at::ScalarType dtype);

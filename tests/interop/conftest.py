@@ -1,12 +1,16 @@
 """Skips the whole folder, with the reason, where the peers or the program are missing."""
 
 import importlib.util
+import os
+import tempfile
 
 import pytest
 
 import program
 
 PEERS = ("torch", "transformers", "peft", "gguf", "safetensors", "tokenizers")
+# Tokenised data of these tests stays out of the user's cache.
+os.environ.setdefault("GRAFT_CACHE", tempfile.mkdtemp(prefix="graft-interop-cache-"))
 # A test file that fails to import says nothing; so files are left out, and one test reports why.
 _missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
 

@@ -168,7 +168,8 @@ def test_a_run_that_cannot_fit_is_refused_with_a_way_out(base, data, tmp_path):
 def test_stdout_holds_results_only(base, data, tmp_path):
     assert train(base, data, tmp_path / "run").code == 0
     commands = [["inspect", "--model", base], ["inspect", "--model", base, "--adapter", tmp_path / "run"], ["inspect", "--methods"],
-                ["predict", "--model", base, "--prompt", "soil", "--max-new-tokens", 4, "--temperature", 0, "--set", "data.template=plain"],
+                ["predict", "--model", base, "--data", data, "--max-new-tokens", 2, "--temperature", 0, *program.settings(
+                    {"data.format": "text", "data.template": "plain"})],
                 ["eval", "--model", base, "--data", data, "--task", "perplexity", "--out", tmp_path / "eval", *program.settings(
                     {"data.format": "text", "data.template": "plain"})]]
     for command in commands:

@@ -33,9 +33,10 @@ def bases(folder):
 
 def compare(ours: list[dict], curve: training.Curve) -> None:
     assert [line["step"] for line in ours] == list(range(1, len(curve.losses) + 1))
-    for line, loss, rate in zip(ours, curve.losses, curve.learning_rates, strict=True):
+    for line, loss, rate, norm in zip(ours, curve.losses, curve.learning_rates, curve.gradient_norms, strict=True):
         assert abs(line["loss"] - loss) <= TOLERANCE, f"step {line['step']}: {line['loss']} here, {loss} in PEFT"
         assert math.isclose(line["learning_rate"], rate, rel_tol=1e-6, abs_tol=1e-12), f"step {line['step']}"
+        assert math.isclose(line["gradient_norm"], norm, rel_tol=1e-3), f"step {line['step']}: gradient norm"
     assert max(curve.losses) - min(curve.losses) > 0.5, "nothing was learnt; the comparison is void"
 
 
@@ -84,7 +85,7 @@ def test_lora_plus(bases, tmp_path):
 
 
 def test_activation_checkpointing_changes_nothing(bases, tmp_path):
-    run_both("llama3", bases, tmp_path, {"train.checkpointing": True}, training.Recipe())
+    run_both("llama3", bases, tmp_path, {"train.checkpointing": "on"}, training.Recipe())
 
 
 def test_packed_rows_never_attend_to_each_other(bases, tmp_path):

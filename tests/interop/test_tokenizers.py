@@ -344,10 +344,12 @@ def test_reference_ids(tmp_path):
     for name, entry in json.loads((TOKENIZERS / "reference_ids.json").read_text(encoding="utf-8")).items():
         if name.startswith("clip/"):
             continue  # not a decoder's tokenizer
-        cases = [(text, case) for text, case in zip(texts, entry["cases"]) if "\n" not in text]
+        # null: a byte without a token. The Hugging Face library leaves it out and may then join its neighbours, which the program
+        # behind these answers does not; test_published_tokenizer_json compares these texts with the library itself.
+        cases = [(text, case) for text, case in zip(texts, entry["cases"]) if "\n" not in text and None not in case["ids"]]
+        assert len(cases) > 30
         ours = our_ids(TOKENIZERS / name, [text for text, _ in cases], tmp_path)
-        # null: a byte without a token; it is left out, as the Hugging Face library does.
-        assert_same(name, [text for text, _ in cases], ours, [[i for i in case["ids"] if i is not None] for _, case in cases])
+        assert_same(name, [text for text, _ in cases], ours, [case["ids"] for _, case in cases])
 
 
 def test_smollm2_golden_cases(tmp_path):

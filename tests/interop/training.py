@@ -16,7 +16,7 @@ PLAIN = {
     "method.rank": 8, "method.alpha": 16, "method.dropout": 0, "method.targets": "all-linear", "base.dtype": "fp32",
     "train.max_steps": 20, "train.batch_size": 2, "train.max_length": 128, "train.accumulation": 1, "train.learning_rate": 0.003,
     "train.weight_decay": 0, "train.schedule": "constant", "train.warmup_ratio": 0, "train.clip_norm": 0, "train.packing": False,
-    "train.checkpointing": False, "train.seed": 7, "train.shuffle": False, "data.format": "text", "data.template": "plain",
+    "train.checkpointing": "off", "train.seed": 7, "train.shuffle": False, "data.format": "text", "data.template": "plain",
     "data.loss_on": "all", "run.threads": 2,
 }
 

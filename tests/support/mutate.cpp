@@ -34,7 +34,7 @@ void judge(const std::string& story, const std::string& bytes, const std::functi
   } catch (...) {
     failure = "foreign exception of unknown type";
   }
-  if (!failure.empty() && report.failures.size() < 10) report.failures.push_back(failure + " after " + story);
+  if (!failure.empty() && report.failures.size() < 10) report.failures.push_back(failure.substr(0, 400) + " after " + story);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "tests/support/tiny_decoder.h"
 
 namespace graft::testing {
@@ -59,7 +61,7 @@ struct Layer {
 }  // namespace
 
 at::Tensor reference_logits(const peft::DecoderConfig& config, const Weights& weights64, const TinyBatch& batch) {
-  const auto ids = at::tensor(batch.ids).to(at::kLong);
+  const auto ids = at::tensor(at::ArrayRef<int32_t>(batch.ids)).to(at::kLong);
   const auto& embedding = weights64.at("model.embed_tokens.weight");
   const auto& head = config.tied_head ? embedding : weights64.at("lm_head.weight");
   std::vector<at::Tensor> sequences;

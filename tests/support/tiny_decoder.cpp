@@ -102,7 +102,7 @@ TinyBatch tiny_batch(std::vector<int32_t> lengths, int32_t first) {
       batch.ids.push_back(static_cast<int32_t>((first + 37 * n + n * n) % kVocabulary));
       targets.push_back(n % 3 == 1 ? -1 : (first + 11 * n * n + 5) % kVocabulary);
     }
-  batch.targets = at::tensor(targets, at::kLong);
+  batch.targets = at::tensor(at::ArrayRef<int64_t>(targets), at::kLong);
   return batch;
 }
 

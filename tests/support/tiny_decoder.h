@@ -22,6 +22,7 @@ class TinyWeights final : public peft::WeightSource {
                                              bool quantizable) const override;
 
   std::map<std::string, at::Tensor>& tensors() { return tensors_; }  ///< fp32
+  const std::map<std::string, at::Tensor>& tensors() const { return tensors_; }
 
  private:
   void add(const std::string& name, at::IntArrayRef sizes, double scale, double mean, uint64_t seed);

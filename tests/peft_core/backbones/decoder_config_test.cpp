@@ -22,7 +22,7 @@ json sizes(const std::string& model_type) {
 }
 
 DecoderConfig parsed(json config, const json& more = json::object()) {
-  config.update(more);
+  if (!more.is_null()) config.update(more);
   return parse_decoder_config(config, "config.json");
 }
 
@@ -134,7 +134,7 @@ TEST(DecoderConfig, ValuesOfTheWrongKindAreRefusedNotThrownThrough) {
   for (const auto& [key, value] : full.items())
     for (const json& wrong : {json("text"), json(7), json(-1.5), json(true), json(nullptr), json::array({1}), json{{"rope_type", 3}},
                               json{{"type", nullptr}, {"factor", "x"}}, json{{"quant_method", 4}}})
-      EXPECT_NO_FATAL_FAILURE(refusal(full, {{key, wrong}})) << key << ": " << wrong.dump();
+      EXPECT_NO_THROW(refusal(full, {{key, wrong}})) << key << ": " << wrong.dump();
   for (const json& whole : {json(nullptr), json(3), json::array(), json("text")}) EXPECT_THROW(parse_decoder_config(whole, "x"), InvalidArgument);
 }
 

@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "kernels/base/error.h"
 #include "kernels/gguf_blocks/gguf_blocks.h"
 #include "peft_core/slots/expansion_scratch.h"

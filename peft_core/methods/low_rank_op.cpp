@@ -20,16 +20,17 @@ at::Tensor dropout_mask(const at::Tensor& x, double p, uint64_t seed) {
 
 struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
-                            const at::Tensor& bias, std::shared_ptr<const FrozenLinear> base, double scale, double dropout,
-                            int64_t seed) {
+                            const std::optional<at::Tensor>& bias, std::shared_ptr<const FrozenLinear> base, double scale,
+                            double dropout, int64_t seed) {
     const auto dtype = x.scalar_type();
     auto y = base->project(x);
-    if (bias.defined()) y.add_(bias);
+    if (bias) y.add_(*bias);
     const auto mask = dropout_mask(x, dropout, static_cast<uint64_t>(seed));
     const auto down = at::mm(mask.defined() ? x * mask : x, a.to(dtype).t());  // (N, r)
     y.addmm_(down, b.to(dtype).t(), 1, scale);
     ctx->save_for_backward({x, a, b});
     ctx->saved_data["base"] = hold_base(std::move(base));
+    ctx->saved_data["biased"] = bias.has_value();
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["dropout"] = dropout;
     ctx->saved_data["seed"] = seed;
@@ -60,7 +61,7 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
         dx.addmm_(ddown, a_cast);
       }
     }
-    if (ctx->needs_input_grad(3)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);
+    if (ctx->saved_data["biased"].toBool() && ctx->needs_input_grad(3)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);
     return {dx, da, db, dbias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
@@ -70,7 +71,7 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 at::Tensor low_rank_linear(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, double scale,
                            const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias, double dropout,
                            uint64_t seed) {
-  return LowRankLinear::apply(x, a, b, bias, base, scale, dropout, static_cast<int64_t>(seed));
+  return LowRankLinear::apply(x, a, b, if_defined(bias), base, scale, dropout, static_cast<int64_t>(seed));
 }
 
 }  // namespace graft::peft

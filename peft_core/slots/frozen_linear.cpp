@@ -27,10 +27,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 struct FrozenProduct : public torch::autograd::Function<FrozenProduct> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& bias,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& bias,
                             std::shared_ptr<const FrozenLinear> base) {
     auto y = base->project(x);
-    if (bias.defined()) y.add_(bias);
+    if (bias) y.add_(*bias);
+    ctx->saved_data["biased"] = bias.has_value();
     ctx->saved_data["base"] = hold_base(std::move(base));
     return y;
   }
@@ -40,7 +41,7 @@ struct FrozenProduct : public torch::autograd::Function<FrozenProduct> {
     const auto& base = held_base(ctx->saved_data["base"]);
     at::Tensor dx, dbias;
     if (ctx->needs_input_grad(0)) dx = base.project_back(g);
-    if (ctx->needs_input_grad(1)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);
+    if (ctx->saved_data["biased"].toBool() && ctx->needs_input_grad(1)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);
     return {dx, dbias, at::Tensor()};
   }
 };
@@ -85,7 +86,7 @@ std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight) {
 }
 
 at::Tensor frozen_linear(const at::Tensor& x, const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
-  return FrozenProduct::apply(x, bias, base);
+  return FrozenProduct::apply(x, if_defined(bias), base);
 }
 
 }  // namespace graft::peft

@@ -1,7 +1,8 @@
+#include "kernels/nf4/dynamic_map.h"
+
 #include <algorithm>
 #include <array>
 
-#include "kernels/nf4/dynamic_map.h"
 #include "kernels/nf4/nf4.h"
 
 namespace graft::kernels {

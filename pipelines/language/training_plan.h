@@ -4,7 +4,7 @@
 
 #include "data_loaders/text/packing.h"
 #include "data_loaders/text/token_set.h"
-#include "peft_core/memory/memory_plan.h"
+#include "peft_core/backbones/memory_plan.h"
 #include "pipelines/language/language_model.h"
 #include "pipelines/train_config.h"
 

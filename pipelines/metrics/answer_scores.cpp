@@ -1,22 +1,21 @@
 #include "pipelines/metrics/answer_scores.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <map>
 
+#include "data_loaders/text/unicode_text.h"
 #include "data_loaders/text/word_tokens.h"
 
 namespace graft::pipelines {
 namespace {
 
-bool is_ascii_punctuation(utf8proc_int32_t code) {
+bool is_ascii_punctuation(char32_t code) {
   return (code >= 0x21 && code <= 0x2F) || (code >= 0x3A && code <= 0x40) || (code >= 0x5B && code <= 0x60) ||
          (code >= 0x7B && code <= 0x7E);
 }
 
 /// Marks that only Chinese and Japanese text uses, full-width forms, and (in such text) dashes, dots and curly quotes.
-bool is_undivided_punctuation(utf8proc_int32_t code, bool undivided_text) {
+bool is_undivided_punctuation(char32_t code, bool undivided_text) {
   const bool own = (code >= 0x3001 && code <= 0x3003) || (code >= 0x3008 && code <= 0x3011) ||
                    (code >= 0x3014 && code <= 0x301F) || (code >= 0xFF01 && code <= 0xFF0F) ||
                    (code >= 0xFF1A && code <= 0xFF20) || (code >= 0xFF3B && code <= 0xFF40) ||
@@ -24,29 +23,13 @@ bool is_undivided_punctuation(utf8proc_int32_t code, bool undivided_text) {
   return own || (undivided_text && (code == 0xB7 || (code >= 0x2010 && code <= 0x2027)));
 }
 
-bool is_space(utf8proc_int32_t code) {
-  const auto category = utf8proc_category(code);
-  return (code >= 0x09 && code <= 0x0D) || (code >= 0x1C && code <= 0x1F) || code == 0x85 ||
-         category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
-}
+/// What Python's str.split() takes for space: Unicode's white space and four separators of ASCII.
+bool is_space(char32_t code) { return data::is_white_space(code) || (code >= 0x1C && code <= 0x1F); }
 
-/// Code points; bytes that are no valid UTF-8 become U+FFFD.
-std::vector<utf8proc_int32_t> code_points(std::string_view text) {
-  std::vector<utf8proc_int32_t> codes;
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  for (size_t at = 0; at < text.size();) {
-    utf8proc_int32_t code = -1;
-    const auto used = utf8proc_iterate(bytes + at, static_cast<utf8proc_ssize_t>(text.size() - at), &code);
-    codes.push_back(used > 0 ? code : 0xFFFD);
-    at += used > 0 ? static_cast<size_t>(used) : 1;
-  }
+std::u32string code_points(const std::string& text) {
+  std::u32string codes;
+  for (size_t at = 0; at < text.size(); at += data::character_length(text, at)) codes += data::code_point_at(text, at);
   return codes;
-}
-
-void append(std::string& word, utf8proc_int32_t code) {
-  utf8proc_uint8_t encoded[4];
-  const auto size = utf8proc_encode_char(code, encoded);
-  word.append(reinterpret_cast<const char*>(encoded), static_cast<size_t>(size));
 }
 
 double f_measure(size_t common, size_t predicted, size_t gold) {
@@ -90,7 +73,7 @@ double best_over(const std::vector<std::string>& gold, Score score) {
 }  // namespace
 
 std::vector<std::string> answer_words(std::string_view text) {
-  const auto codes = code_points(text);
+  const auto codes = code_points(data::lower_case(data::valid_utf8(text)));
   const bool undivided_text =
       std::any_of(codes.begin(), codes.end(), [](auto code) { return data::is_undivided_script(code); });
   std::vector<std::string> words(1);
@@ -101,7 +84,7 @@ std::vector<std::string> answer_words(std::string_view text) {
     if (is_ascii_punctuation(code) || is_undivided_punctuation(code, undivided_text)) continue;
     const bool single = data::is_undivided_script(code);
     if (single || is_space(code)) end_word();
-    if (!is_space(code)) append(words.back(), utf8proc_tolower(code));
+    if (!is_space(code)) data::append_utf8(words.back(), code);
     if (single) end_word();
   }
   std::erase_if(words,

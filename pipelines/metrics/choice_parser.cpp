@@ -1,13 +1,10 @@
 #include "pipelines/metrics/choice_parser.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <memory>
 #include <set>
 
+#include "data_loaders/text/unicode_text.h"
 #include "data_loaders/text/word_tokens.h"
 
 namespace graft::pipelines {
@@ -32,12 +29,7 @@ char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c
 
 /// Full-width letters, brackets and Roman numeral signs become plain ones.
 std::string plain_form(std::string_view text) {
-  utf8proc_uint8_t* mapped = nullptr;
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &mapped, options);
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
-  return size < 0 ? std::string(text) : std::string(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+  return data::normal_form(data::valid_utf8(text), data::NormalForm::kNfkc);
 }
 
 size_t roman_value(std::string_view word) {

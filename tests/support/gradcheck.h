@@ -17,14 +17,15 @@ namespace graft::testing {
 using Tensors = std::vector<at::Tensor>;
 using TensorFunction = std::function<at::Tensor(const Tensors&)>;
 
-/// Largest difference over the largest expected value; 0 for nothing, infinite for other sizes or NaN.
-inline double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
+/// Largest difference over the largest expected value, or over `terms` where that is larger; 0 for nothing, infinite for other sizes
+/// or NaN. `terms`: the size of the terms whose difference the value is; rounding errs by their size, however little is left.
+inline double relative_error(const at::Tensor& actual, const at::Tensor& expected, double terms = 0) {
   if (actual.sizes() != expected.sizes()) return INFINITY;
   if (expected.numel() == 0) return 0;
   const auto a = actual.detach().to(at::kDouble), e = expected.detach().to(at::kDouble);
   const double difference = (a - e).abs().max().item<double>(), largest = e.abs().max().item<double>();
   if (!std::isfinite(difference)) return INFINITY;
-  return difference == 0 ? 0 : difference / std::max(largest, 1e-300);
+  return difference == 0 ? 0 : difference / std::max({largest, terms, 1e-300});
 }
 
 /// The same values as fresh leaves of `dtype`; those that required a gradient require one again.
@@ -54,21 +55,27 @@ struct OperatorErrors {
   }
 };
 
+/// The gradient that compare_with_float64 sends into a result like `y`.
+inline at::Tensor upstream_of(const at::Tensor& y) { return direction_like(y).to(y.scalar_type()); }
+
 /// Runs both functions on the inputs as they are (tested) and in float64 (reference), and compares results and gradients.
-inline OperatorErrors compare_with_float64(const TensorFunction& tested, const TensorFunction& reference, const Tensors& inputs) {
+/// `gradient_terms`: relative_error's `terms` for the gradient of each input; 0 where missing.
+inline OperatorErrors compare_with_float64(const TensorFunction& tested, const TensorFunction& reference, const Tensors& inputs,
+                                           const std::vector<double>& gradient_terms = {}) {
   Tensors own;
   for (const auto& input : inputs) own.push_back(input.detach().clone().requires_grad_(input.requires_grad()));
   const auto exact = leaves_like(inputs, at::kDouble);
   const auto y = tested(own), expected = reference(exact);
   OperatorErrors errors{relative_error(y, expected), {}};
   if (!y.requires_grad()) return errors;
-  const auto upstream = direction_like(expected).to(y.scalar_type());
+  const auto upstream = upstream_of(y);
   torch::autograd::backward({y}, {upstream});
   torch::autograd::backward({expected}, {upstream.to(at::kDouble)});
   for (size_t i = 0; i < own.size(); ++i) {
     if (!own[i].requires_grad()) continue;
     const bool both = own[i].grad().defined() && exact[i].grad().defined();
-    errors.gradients.push_back(both ? relative_error(own[i].grad(), exact[i].grad()) : INFINITY);
+    const double terms = i < gradient_terms.size() ? gradient_terms[i] : 0;
+    errors.gradients.push_back(both ? relative_error(own[i].grad(), exact[i].grad(), terms) : INFINITY);
   }
   return errors;
 }

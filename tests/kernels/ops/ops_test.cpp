@@ -51,12 +51,21 @@ TensorFunction rms_norm_float64(double epsilon) {
   };
 }
 
+/// dx = g w / rms − x̂ mean(g w x̂) / rms: the first of the two. With n = 1 they cancel but for epsilon's share.
+double rms_norm_gradient_terms(const Tensors& in, double epsilon) {
+  if (in[0].numel() == 0) return 0;
+  const auto x = in[0].detach().to(at::kDouble);
+  return (testing::upstream_of(in[0]) * in[1].detach() * at::rsqrt(x.square().mean(-1, true) + epsilon)).abs().max().item<double>();
+}
+
 TEST_P(Operators, RmsNormEqualsFloat64) {
   for (const int64_t n : {1, 2, 7, 64, 127, 577})
     for (const int64_t rows : {0, 1, 5, 67}) {
       const Tensors inputs{leaf({rows, n}, dtype(), 1), leaf({n}, at::kFloat, 2)};
-      const auto errors = compare_with_float64([](const Tensors& in) { return rms_norm(in[0], in[1], 1e-2); }, rms_norm_float64(1e-2), inputs);
-      // One rounding of the result; dx is a difference of two terms, at most 4 times the largest result at these sizes.
+      const auto errors = compare_with_float64([](const Tensors& in) { return rms_norm(in[0], in[1], 1e-2); }, rms_norm_float64(1e-2), inputs,
+                                               {rms_norm_gradient_terms(inputs, 1e-2)});
+      // One rounding of the result, or of each of dx's two terms, beside sums of n terms (mean squares, their product with g w)
+      // and of `rows` terms (the weight's gradient).
       EXPECT_LT(errors.worst(), tolerance(2, 4 * (n + rows))) << rows << " x " << n;
     }
   EXPECT_LT(central_difference_error(rms_norm_float64(1e-2), {leaf({3, 7}, at::kFloat, 1), leaf({7}, at::kFloat, 2)}), 1e-8);
@@ -106,6 +115,20 @@ TEST_P(Operators, RotaryEqualsFloat64) {
     }
 }
 
+/// While it lives, at::empty gives NaN: whoever reads what he did not write shows it.
+class NaNWhereNothingWasWritten {
+ public:
+  NaNWhereNothingWasWritten() { at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true); }
+  ~NaNWhereNothingWasWritten() { at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false); }
+  NaNWhereNothingWasWritten(const NaNWhereNothingWasWritten&) = delete;
+  NaNWhereNothingWasWritten& operator=(const NaNWhereNothingWasWritten&) = delete;
+};
+
+TEST(NaNWhereNothingWasWritten, Works) {
+  const NaNWhereNothingWasWritten fill;
+  EXPECT_TRUE(at::isnan(at::empty({3})).all().item<bool>());
+}
+
 /// Plain attention of sequences laid end to end, (N, H, D), keys repeated for their group.
 at::Tensor attention_float64(const Tensors& in, const std::vector<int32_t>& lengths, const AttentionShape& shape) {
   const auto group = in[0].size(1) / in[1].size(1);
@@ -140,8 +163,16 @@ struct AttentionCase {
             leaf({tokens(), key_heads, width}, dtype, 3)};
   }
   testing::OperatorErrors errors(at::ScalarType dtype) const {
-    return compare_with_float64([this](const Tensors& in) { return attention(in[0], in[1], in[2], lengths, shape); },
-                                [this](const Tensors& in) { return attention_float64(in, lengths, shape); }, inputs(dtype));
+    const auto in = inputs(dtype);
+    return compare_with_float64([this](const Tensors& x) { return attention(x[0], x[1], x[2], lengths, shape); },
+                                [this](const Tensors& x) { return attention_float64(x, lengths, shape); }, in, lone_key_terms(in));
+  }
+  /// Where every query sees one key only, dq = scale (dP − ΣdP P) k is a difference of equal terms: their size, and dk's.
+  std::vector<double> lone_key_terms(const Tensors& in) const {
+    if (tokens() != 1 && !(shape.causal && shape.window == 1)) return {};
+    const auto repeated = [&](const at::Tensor& t) { return t.detach().to(at::kDouble).repeat_interleave(group, 1); };
+    const auto dp = (testing::upstream_of(in[0]) * repeated(in[2])).sum(-1, /*keepdim=*/true) * shape.scale;
+    return {(dp * repeated(in[1])).abs().max().item<double>(), (dp * in[0].detach()).abs().max().item<double>()};
   }
 };
 
@@ -199,6 +230,18 @@ TEST(Attention, NothingCrossesABorder) {
   EXPECT_TRUE(at::equal(before.narrow(0, 0, 5), after.narrow(0, 0, 5)));
   EXPECT_TRUE(at::equal(before.narrow(0, 136, 3), after.narrow(0, 136, 3)));
   EXPECT_FALSE(at::equal(before.narrow(0, 5, 131), after.narrow(0, 5, 131)));
+}
+
+TEST_P(Operators, AttentionReadsNothingThatItDidNotWrite) {
+  const NaNWhereNothingWasWritten fill;
+  for (const int64_t window : {0, 1, 5}) {
+    const AttentionCase c{{1, 130, 0, 7}, 2, 3, 8, shape_of(8, window)};
+    const auto in = c.inputs(dtype());
+    torch::autograd::backward({attention(in[0], in[1], in[2], c.lengths, c.shape).sum()});
+    for (const auto& x : in) EXPECT_TRUE(at::isfinite(x.grad()).all().item<bool>()) << window;
+    const auto cached = attention_with_cache(in[0].narrow(0, 100, 38), in[1], in[2], c.shape);
+    EXPECT_TRUE(at::isfinite(cached).all().item<bool>()) << window;
+  }
 }
 
 TEST(Attention, OfNoTokensIsEmpty) {

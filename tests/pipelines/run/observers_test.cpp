@@ -36,7 +36,7 @@ TEST(ProgressBar, ATerminalKeepsOneLineAndTheLastStateStays) {
   std::ostringstream out;
   const LogToStream redirect(out);
   {
-    ProgressBar bar({.redraw = true, .style = {.columns = 60, .unicode = false}});
+    ProgressBar bar({.redraw = true, .style = {.columns = 64, .unicode = false}});
     bar.on_start(3, 4);
     bar.on_step(record(3, 1.0));
     bar.on_evaluation(3, {{"loss", 1.25}});
@@ -45,7 +45,7 @@ TEST(ProgressBar, ATerminalKeepsOneLineAndTheLastStateStays) {
   const auto text = out.str();
   EXPECT_THAT(text, StartsWith("going on after step 2 of 4\n\r\x1b[K"));
   EXPECT_THAT(text, HasSubstr("\r\x1b[Kafter step 3:  loss 1.2500\n"));
-  EXPECT_THAT(text, EndsWith("1.0 GiB\n"));
+  EXPECT_THAT(text, EndsWith("\r\x1b[K##########  4/4  loss 0.5000     100 tok/s    0 s left  1.0 GiB\n"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3);
 }
 

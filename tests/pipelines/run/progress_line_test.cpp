@@ -20,7 +20,8 @@ size_t columns_of(const std::string& text) {
 
 TEST(ProgressLine, LooksLikeThisAtEightyColumns) {
   EXPECT_EQ(progress_bar_line(kHalfWay, {}),
-            "━━━━━━━━━━━━━━────────────  200/400  loss 1.8342   1,204 tok/s   2:31 left  1.4 GiB");
+            "━━━━━━━━━━━───────────  200/400  loss 1.8342   1,204 tok/s   2:31 left  1.4 GiB");
+  EXPECT_EQ(columns_of(progress_bar_line(kHalfWay, {})), 79u) << "the last column stays free";
 }
 
 TEST(ProgressLine, NeverWrapsAndKeepsTheMostImportant) {

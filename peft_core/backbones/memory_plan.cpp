@@ -1,4 +1,4 @@
-#include "peft_core/memory/memory_plan.h"
+#include "peft_core/backbones/memory_plan.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -25,11 +25,21 @@ void list_methods(std::ostream& out) {
 }
 
 std::vector<std::vector<data::TokenId>> read_id_lists(const std::string& file) {
-  try {
-    return read_json_file(file).get<std::vector<std::vector<data::TokenId>>>();
-  } catch (const nlohmann::json::exception&) {
-    throw InvalidArgument({.where = file, .what = "is not what --logits reads", .expected = "a JSON list of lists of token ids"});
+  const auto lists = read_json_file(file);
+  const auto refuse = [&](const std::string& got) {
+    throw InvalidArgument({.where = file, .what = "is not what --logits reads", .expected = "a JSON list of lists of token ids", .got = got});
+  };
+  if (!lists.is_array()) refuse(lists.type_name());
+  std::vector<std::vector<data::TokenId>> all;
+  for (const auto& list : lists) {
+    if (!list.is_array()) refuse("an entry that is a " + std::string(list.type_name()));
+    auto& ids = all.emplace_back();
+    for (const auto& id : list) {
+      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<data::TokenId>::max()) refuse("the id " + id.dump());
+      ids.push_back(id.get<data::TokenId>());
+    }
   }
+  return all;
 }
 
 /// logits.0, logits.1, ... (T, V) fp32, one for each list of ids.
@@ -69,8 +79,7 @@ void describe(const LanguageModel& language, const Settings& settings, std::ostr
                     {"activations", plan.activations}, {"head", plan.head}, {"scratch", plan.scratch}, {"program", plan.program},
                     {"total", plan.total()}};
   Json description = {{"model", language.files.path.string()}, {"fingerprint", language.files.fingerprint},
-                      {"shape", shape_of(language)}, {"parameters", base_parameter_count(*language.model)},
-                      {"tokenizer_ids", language.tokenizer->vocabulary_size()}};
+                      {"shape", shape_of(language)}, {"parameters", base_parameter_count(*language.model)}};
   if (language.attachment != nullptr) description["trainable_parameters"] = trainable_parameter_count(*language.attachment);
   description["memory_plan_bytes"] = std::move(plan_json);
   description["matrices"] = matrices_of(language);
@@ -85,8 +94,10 @@ void inspect(const Invocation& call) {
     const auto tokenizer = data::load_tokenizer(call.model);
     return data::tokenize_lines(*tokenizer, MappedFile::open(call.tokenize)->text(), *call.out);
   }
-  const auto settings = read_settings(call);
-  auto language = load_language_model(call.model, settings.base);
+  auto settings = read_settings(call);
+  // Logits are asked for to compare with another program's, so speed does not choose their precision.
+  if (!call.logits.empty() && settings.base.compute == "auto") settings.base.compute = "fp32";
+  auto language = load_base_model(call.model, settings.base);
   if (!call.adapter.empty()) load_adapter(language, call.adapter, settings.base);
   if (!call.logits.empty()) return write_logits(language, call);
   if (language.attachment == nullptr)

@@ -50,7 +50,7 @@ Settings read_settings(const pipelines::Invocation& call) {
   const auto* name = settings.method_node.find_entry("name");
   settings.method = &peft::find_method(name == nullptr ? "lora" : name->scalar);
   (void)settings.method->resolved(settings.method_node);  // unknown keys show now, not after the model is loaded
-  (void)pipelines::base_storage(settings.base);
+  (void)pipelines::base_storage(settings.base, at::kFloat);  // unknown values too
   pipelines::validate(settings.train);
   data::check(settings.data);
   use_threads(settings.run.threads);

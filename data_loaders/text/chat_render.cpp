@@ -239,6 +239,8 @@ class Renderer {
   }
 
   void plain() {
+    // A text to go on from begins as the model's own texts do; a text to learn gets its end token and nothing else.
+    if (prompts() && tokenizer_.specials().add_bos) begin_token();
     for (const auto& message : messages_) {
       const bool answer = message.role == "assistant";
       content(message.content, answer);

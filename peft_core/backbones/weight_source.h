@@ -15,7 +15,7 @@ enum class Quantize { kNone, kNf4, kKeep };
 
 /// How the frozen base is held in memory and in what it computes.
 struct BaseStorage {
-  at::ScalarType dtype = at::kBFloat16;   ///< of dense weights: fp32 or bf16
+  at::ScalarType dtype = at::kFloat;      ///< of dense weights: fp32, bf16 or fp16
   Quantize quantize = Quantize::kNone;
   at::ScalarType compute = at::kFloat;    ///< of activations and products
 };
@@ -27,6 +27,8 @@ class WeightSource {
   virtual bool has(const std::string& name) const = 0;
   /// The stored shape. Throws IoError naming the file if the tensor is missing.
   virtual std::vector<int64_t> shape(const std::string& name) const = 0;
+  /// Of the file's matrices: fp32, bf16, fp16, or kByte for GGUF blocks of fewer bits.
+  virtual at::ScalarType stored_dtype() const { return at::kFloat; }
   /// fp32 copy of a small tensor (norms, biases).
   virtual at::Tensor small(const std::string& name) const = 0;
   /// A frozen matrix held as `storage` says. Embeddings and heads are never held as NF4 (`quantizable` false).

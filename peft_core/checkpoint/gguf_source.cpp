@@ -118,6 +118,16 @@ const formats::GgufTensor& GgufSource::stored(const std::string& name) const {
   return found->second;
 }
 
+at::ScalarType GgufSource::stored_dtype() const {
+  // The embedding may be kept more precise than the rest, so a layer's weight speaks for the file.
+  switch (stored("model.layers.0.mlp.down_proj.weight").type) {
+    case kernels::GgmlType::kF32: return at::kFloat;
+    case kernels::GgmlType::kF16: return at::kHalf;
+    case kernels::GgmlType::kBF16: return at::kBFloat16;
+    default: return at::kByte;
+  }
+}
+
 std::shared_ptr<FrozenLinear> GgufSource::blocks(const std::string& name) const {
   const auto& tensor = stored(name);
   if (tensor.shape.size() != 2)
@@ -153,7 +163,8 @@ std::shared_ptr<FrozenLinear> GgufSource::matrix(const std::string& name, const 
   constexpr int64_t kRows = 4096;
   for (int64_t begin = 0; begin < dense.size(0); begin += kRows) {
     const int64_t count = std::min(kRows, dense.size(0) - begin);
-    dense.narrow(0, begin, count).copy_(stored_blocks->rows(begin, count, dense.scalar_type()));
+    const auto expanded = dense.scalar_type() == at::kBFloat16 ? at::kBFloat16 : at::kFloat;  // what blocks expand into
+    dense.narrow(0, begin, count).copy_(stored_blocks->rows(begin, count, expanded));
   }
   return frozen_from_dense(dense, storage, quantizable);
 }

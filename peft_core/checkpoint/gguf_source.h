@@ -22,6 +22,7 @@ class GgufSource final : public WeightSource {
   GgufSource(formats::GgufFile file, DecoderConfig config) : file_(std::move(file)), config_(std::move(config)) {}
 
   bool has(const std::string& name) const override;
+  at::ScalarType stored_dtype() const override;
   std::vector<int64_t> shape(const std::string& name) const override { return stored(name).shape; }
   at::Tensor small(const std::string& name) const override;
   std::shared_ptr<FrozenLinear> matrix(const std::string& name, const BaseStorage& storage, bool quantizable) const override;

@@ -14,6 +14,8 @@ const formats::TensorBytes& SafetensorsSource::stored(const std::string& name) c
   return found->second;
 }
 
+at::ScalarType SafetensorsSource::stored_dtype() const { return tensor("model.embed_tokens.weight").scalar_type(); }
+
 at::Tensor SafetensorsSource::tensor(const std::string& name) const {
   auto owner = std::make_shared<std::vector<std::shared_ptr<const MappedFile>>>(file_.files());
   return as_tensor(stored(name), std::move(owner));
@@ -31,9 +33,7 @@ std::shared_ptr<FrozenLinear> SafetensorsSource::matrix(const std::string& name,
 
 std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable) {
   if (storage.quantize == Quantize::kNf4 && quantizable) return nf4_linear(stored);
-  // A stored bf16 weight loses nothing by staying bf16 where fp32 was asked for: it is expanded exactly.
-  if (stored.scalar_type() == at::kBFloat16 || stored.scalar_type() == storage.dtype) return dense_linear(stored.contiguous());
-  return dense_linear(stored.to(storage.dtype));
+  return dense_linear(stored.to(storage.dtype).contiguous());
 }
 
 }  // namespace graft::peft

@@ -11,6 +11,7 @@ class SafetensorsSource final : public WeightSource {
   SafetensorsSource(formats::SafetensorsFile file, std::string where) : file_(std::move(file)), where_(std::move(where)) {}
 
   bool has(const std::string& name) const override { return file_.tensors().contains(name); }
+  at::ScalarType stored_dtype() const override;
   std::vector<int64_t> shape(const std::string& name) const override { return stored(name).shape; }
   at::Tensor small(const std::string& name) const override;
   std::shared_ptr<FrozenLinear> matrix(const std::string& name, const BaseStorage& storage, bool quantizable) const override;
@@ -23,7 +24,7 @@ class SafetensorsSource final : public WeightSource {
   std::string where_;
 };
 
-/// A dense weight held as `storage` asks: the stored tensor itself where its precision already is the wanted one or less.
+/// A dense weight held as `storage` asks: the stored tensor itself where it already has the wanted dtype.
 std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable);
 
 }  // namespace graft::peft

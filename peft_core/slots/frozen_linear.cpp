@@ -12,7 +12,9 @@ class DenseLinear final : public FrozenLinear {
   explicit DenseLinear(at::Tensor weight)
       : FrozenLinear(weight.size(0), weight.size(1)), weight_(std::move(weight)) {}
 
-  std::string storage() const override { return weight_.scalar_type() == at::kFloat ? "fp32" : "bf16"; }
+  std::string storage() const override { 
+    return weight_.scalar_type() == at::kFloat ? "fp32" : weight_.scalar_type() == at::kHalf ? "fp16" : "bf16";
+  }
   int64_t bytes() const override { return weight_.numel() * weight_.element_size(); }
   at::Tensor as_stored() const override { return weight_; }
 
@@ -81,7 +83,8 @@ at::Tensor FrozenLinear::weight() const {
 }
 
 std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight) {
-  GRAFT_ASSERT(weight.dim() == 2 && (weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kBFloat16));
+  GRAFT_ASSERT(weight.dim() == 2 && (weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kBFloat16 ||
+                                    weight.scalar_type() == at::kHalf));
   return std::make_shared<DenseLinear>(weight);
 }
 

@@ -47,7 +47,7 @@ class FrozenLinear {
   int64_t out_features_, in_features_;
 };
 
-/// fp32 or bf16 as it stands; the tensor may be a view of a mapped file.
+/// fp32, bf16 or fp16 as it stands; the tensor may be a view of a mapped file.
 std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight);
 
 /// y = x Wᵀ + bias as an autograd operation that gives x a gradient and the weight none. `bias` (out) may be undefined; it gets a

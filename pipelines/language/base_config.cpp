@@ -19,14 +19,20 @@ T chosen(const std::string& key, const std::string& value, const std::map<std::s
 
 }  // namespace
 
-peft::BaseStorage base_storage(const BaseConfig& config) {
+peft::BaseStorage base_storage(const BaseConfig& config, at::ScalarType stored) {
+  using peft::Quantize;
+  const bool blocks = stored == at::kByte;
+  const auto dense = blocks ? at::kFloat : stored;
+  const auto held = blocks && config.dtype == "auto" ? Quantize::kKeep : Quantize::kNone;
   peft::BaseStorage storage;
-  storage.dtype = chosen<at::ScalarType>("base.dtype", config.dtype, {{"bf16", at::kBFloat16}, {"fp32", at::kFloat}});
-  storage.quantize = chosen<peft::Quantize>("base.quantize", config.quantize,
-                                            {{"none", peft::Quantize::kNone}, {"nf4", peft::Quantize::kNf4}, {"keep", peft::Quantize::kKeep}});
-  const auto automatic = storage.dtype == at::kBFloat16 && kernels::has_fast_bfloat16() ? at::kBFloat16 : at::kFloat;
-  storage.compute = chosen<at::ScalarType>("base.compute", config.compute,
-                                           {{"auto", automatic}, {"bf16", at::kBFloat16}, {"fp32", at::kFloat}});
+  storage.dtype = chosen<at::ScalarType>("base.dtype", config.dtype, {{"auto", dense}, {"bf16", at::kBFloat16}, {"fp32", at::kFloat}});
+  storage.quantize = chosen<Quantize>("base.quantize", config.quantize,
+                                      {{"auto", held}, {"none", Quantize::kNone}, {"nf4", Quantize::kNf4}, {"keep", Quantize::kKeep}});
+  // Weights of full precision ask for products of full precision.
+  const bool full = config.dtype == "fp32" || (storage.dtype == at::kFloat && storage.quantize == Quantize::kNone);
+  storage.compute = chosen<at::ScalarType>(
+      "base.compute", config.compute,
+      {{"auto", !full && kernels::has_fast_bfloat16() ? at::kBFloat16 : at::kFloat}, {"bf16", at::kBFloat16}, {"fp32", at::kFloat}});
   return storage;
 }
 

@@ -4,17 +4,22 @@
 
 namespace graft::pipelines {
 
-LanguageModel load_language_model(const std::filesystem::path& path, const BaseConfig& config) {
+LanguageModel load_base_model(const std::filesystem::path& path, const BaseConfig& config) {
   LanguageModel language;
-  const auto storage = base_storage(config);
   language.files = peft::open_model(path);
+  const auto storage = base_storage(config, language.files.weights->stored_dtype());
+  language.model = std::make_unique<peft::CausalLm>(language.files.config, *language.files.weights, storage);
+  return language;
+}
+
+LanguageModel load_language_model(const std::filesystem::path& path, const BaseConfig& config) {
+  auto language = load_base_model(path, config);
   language.tokenizer = data::load_tokenizer(path);
   if (language.tokenizer->vocabulary_size() > language.files.config.vocabulary)
     throw InvalidArgument({.where = path.string(), .what = "the tokenizer has ids beyond the model's vocabulary",
                            .expected = "at most " + std::to_string(language.files.config.vocabulary) + " ids",
                            .got = std::to_string(language.tokenizer->vocabulary_size()),
                            .hint = "take the tokenizer that belongs to these weights"});
-  language.model = std::make_unique<peft::CausalLm>(language.files.config, *language.files.weights, storage);
   return language;
 }
 

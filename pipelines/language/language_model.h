@@ -17,12 +17,15 @@ namespace graft::pipelines {
 struct LanguageModel {
   peft::ModelFiles files;
   std::unique_ptr<peft::CausalLm> model;
-  std::shared_ptr<const data::Tokenizer> tokenizer;
+  std::shared_ptr<const data::Tokenizer> tokenizer;  ///< none after load_base_model
   std::unique_ptr<peft::Attachment> attachment;  ///< none: the base alone
   std::string adapter_unknown_keys;              ///< of the adapter that was loaded
 };
 
-/// Loads the base. Throws what open_model and load_tokenizer throw, and InvalidArgument for a tokenizer whose ids reach beyond
+/// Loads the weights alone, for work on token ids. Throws what open_model throws.
+LanguageModel load_base_model(const std::filesystem::path& path, const BaseConfig& config);
+
+/// Loads weights and tokenizer. Throws what open_model and load_tokenizer throw, and InvalidArgument for a tokenizer whose ids reach beyond
 /// the model's vocabulary.
 LanguageModel load_language_model(const std::filesystem::path& path, const BaseConfig& config);
 

@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -65,13 +66,35 @@ void expect_all_used(const std::map<std::string, T>& patterns, const std::set<st
                              .hint = "give the end of a layer's name, such as layers.0.self_attn.q_proj or q_proj"});
 }
 
+/// The N of ".layers.N." in a slot's name; -1 outside the layers.
+int64_t layer_number(const std::string& name) {
+  constexpr std::string_view mark = ".layers.";
+  const auto at = name.find(mark);
+  return at == std::string::npos ? -1 : std::strtoll(name.c_str() + at + mark.size(), nullptr, 10);
+}
+
+std::vector<LinearSlot*> chosen_slots(const Places& places, const LoraConfig& config) {
+  auto slots = matching_linears(places, config.targets, "method.targets");
+  if (!config.exclude.empty()) {
+    const auto excluded = matching_linears(places, config.exclude, "method.exclude");
+    std::erase_if(slots, [&](LinearSlot* slot) { return std::find(excluded.begin(), excluded.end(), slot) != excluded.end(); });
+  }
+  if (!config.layers.empty())
+    std::erase_if(slots, [&](const LinearSlot* slot) {
+      return std::find(config.layers.begin(), config.layers.end(), layer_number(slot->name())) == config.layers.end();
+    });
+  if (slots.empty())
+    throw InvalidArgument({.where = "method.targets", .what = "choose no layer that method.exclude and method.layers leave"});
+  return slots;
+}
+
 class LoraAttachment final : public Attachment {
  public:
   LoraAttachment(Places& places, LoraConfig config, uint64_t seed) : config_(std::move(config)) {
     check(config_);
     std::set<std::string> used_ranks, used_alphas;
     auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
-    for (auto* slot : matching_linears(places, config_.targets, "method.targets")) {
+    for (auto* slot : chosen_slots(places, config_)) {
       const auto rank = by_pattern(config_.rank_pattern, slot->name(), config_.rank, used_ranks);
       const auto alpha = by_pattern(config_.alpha_pattern, slot->name(), config_.alpha, used_alphas);
       expect_rank(rank, *slot);
@@ -136,7 +159,8 @@ class LoraAttachment final : public Attachment {
   /// take in layers that are not adapted, the full names.
   nlohmann::json published_targets() const {
     std::set<std::string> endings;
-    const bool by_ending = !std::any_of(config_.targets.begin(), config_.targets.end(), [](const std::string& target) {
+    const bool all_of_them = config_.exclude.empty() && config_.layers.empty();
+    const bool by_ending = all_of_them && !std::any_of(config_.targets.begin(), config_.targets.end(), [](const std::string& target) {
       return target != "all-linear" && target.find_first_of("*+?()[]{}|\\^$.") != std::string::npos;
     });
     for (const auto* slot : slots_)
@@ -169,6 +193,9 @@ std::optional<ConfigNode> from_published(const nlohmann::json& published) {
                            {"dropout", published.value("lora_dropout", 0.0)},
                            {"targets", published.at("target_modules")},
                            {"use_rslora", published.value("use_rslora", false)}};
+  if (const auto found = published.find("exclude_modules"); found != published.end() && !found->empty()) method["exclude"] = *found;
+  if (const auto found = published.find("layers_to_transform"); found != published.end() && !found->is_null())
+    method["layers"] = found->is_array() ? *found : nlohmann::json::array({*found});
   for (const auto* key : {"rank_pattern", "alpha_pattern"})
     if (const auto found = published.find(key); found != published.end() && found->is_object()) method[key] = *found;
   return ConfigNode::parse(method.dump(), "adapter_config.json");

@@ -15,6 +15,8 @@ struct LoraConfig {
   double alpha = 32.0;
   double dropout = 0.0;
   std::vector<std::string> targets = {"all-linear"};
+  std::vector<std::string> exclude;
+  std::vector<int64_t> layers;
   bool use_rslora = false;
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
@@ -26,6 +28,8 @@ struct LoraConfig {
     v("alpha", alpha, "the update is scaled by alpha / r (alpha / sqrt(r) with use_rslora)");
     v("dropout", dropout, "probability of dropping an input of the update while training, in [0, 1)");
     v("targets", targets, "layers: all-linear, name endings, or regular expressions over the full name");
+    v("exclude", exclude, "layers to leave out again, written as targets are");
+    v("layers", layers, "numbers of the decoder layers to adapt; empty: all");
     v("use_rslora", use_rslora, "rank-stabilised scaling");
     v("rank_pattern", rank_pattern, "rank of single layers: expression over the name's end -> rank");
     v("alpha_pattern", alpha_pattern, "alpha of single layers: expression over the name's end -> alpha");

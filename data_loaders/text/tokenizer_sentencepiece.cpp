@@ -206,7 +206,7 @@ std::string SentencePieceTokenizer::decode(std::span<const TokenId> ids, bool sk
     end_run();
     texts.push_back(added->content);
   }
-  end_run();
+  if (!run.empty()) texts.push_back(decode_run(run));  // empty or not: transformers looks at the text of earlier stretches only
   return valid_utf8(join(texts, " "));
 }
 

@@ -265,7 +265,7 @@ void Loop::fail_numbers(const std::string& what, double value, double learning_r
                                                    checkpoint_file(options_.run_dir).string())
                                             : "no checkpoint was saved before it";
   throw NumericalError({.where = text("step ", progress_.step + 1),
-                        .what = text(what, " is ", value, " at learning rate ", learning_rate),
+                        .what = what + (std::isnan(value) ? " is nan" : " is infinite") + text(" at learning rate ", learning_rate),
                         .hint = good + "; try a lower train.learning_rate or a longer warm-up"});
 }
 

@@ -1,6 +1,7 @@
 #include "pipelines/train_config.h"
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/base/error.h"
 #include "pipelines/train.h"
@@ -22,7 +23,8 @@ void validate(const TrainConfig& config, const std::string& section) {
   whole("batch_size", config.batch_size, 1);
   whole("max_length", config.max_length, 2);
   whole("accumulation", config.accumulation, 1);
-  expect_range(key("learning_rate"), config.learning_rate, 0, 10);
+  // No other bound: a rate that is too high shows as a loss that is no number, and that error tells where to go on.
+  expect_range(key("learning_rate"), config.learning_rate, 0, std::numeric_limits<float>::max());
   expect_range(key("weight_decay"), config.weight_decay, 0, 10);
   expect_range(key("warmup_ratio"), config.warmup_ratio, 0, 1);
   expect_range(key("clip_norm"), config.clip_norm, 0, kMany);

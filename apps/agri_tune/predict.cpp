@@ -27,7 +27,8 @@ Speaker load_speaker(const Invocation& call, const std::vector<data::Record>& re
   if (!call.adapter.empty()) load_adapter(speaker.language, call.adapter, settings.base);
   speaker.encoding = TextEncoding::of(speaker.language, settings.data, records);
   speaker.sampling = {.max_new_tokens = call.max_new_tokens.value_or(256), .temperature = call.temperature.value_or(0.0),
-                      .seed = static_cast<uint64_t>(call.seed.value_or(settings.train.seed))};
+                      .seed = static_cast<uint64_t>(call.seed.value_or(settings.train.seed)),
+                      .vocabulary = speaker.language.tokenizer->vocabulary_size()};
   return speaker;
 }
 

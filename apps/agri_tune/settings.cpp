@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "data_loaders/text/chat_format.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
 #include "peft_core/base/text_distance.h"
@@ -51,6 +52,7 @@ Settings read_settings(const pipelines::Invocation& call) {
   settings.method = &peft::find_method(name == nullptr ? "lora" : name->scalar);
   (void)settings.method->resolved(settings.method_node);  // unknown keys show now, not after the model is loaded
   (void)pipelines::base_storage(settings.base, at::kFloat);  // unknown values too
+  if (settings.data.chat_template != "auto") (void)data::chat_format(settings.data.chat_template);  // also where the data need none
   pipelines::validate(settings.train);
   data::check(settings.data);
   use_threads(settings.run.threads);

@@ -135,7 +135,7 @@ std::unique_ptr<Attachment> attach_adapter(const AdapterFiles& files, Places& pl
   const bool differs = !files.base_fingerprint.empty() && files.base_fingerprint != base_fingerprint;
   if (differs && !accept_other_base)
     throw InvalidArgument({.where = where, .what = "this adapter was made for another base model",
-                           .expected = "base " + files.base_fingerprint.substr(0, 12), .got = base_fingerprint.substr(0, 12),
+                           .expected = "a base with hash " + files.base_fingerprint.substr(0, 12), .got = base_fingerprint.substr(0, 12),
                            .hint = "give the model that it was trained on, or --set base.accept_other=true to use it all the same"});
   if (differs) log_warning("[" + where + "] the adapter was made for another base model; used all the same, as asked");
   auto attachment = files.method->attach(places, files.config, /*seed=*/0);

@@ -82,7 +82,7 @@ std::vector<std::string> greedy_texts(const LanguageModel& language, const TextE
   for (size_t begin = 0; begin < prompts.size(); begin += static_cast<size_t>(options.batch_size)) {
     const auto end = std::min(prompts.size(), begin + static_cast<size_t>(options.batch_size));
     const std::vector<std::vector<data::TokenId>> group(prompts.begin() + static_cast<long>(begin), prompts.begin() + static_cast<long>(end));
-    for (const auto& ids : generate(*language.model, group, stop, {.max_new_tokens = options.max_new_tokens}))
+    for (const auto& ids : generate(*language.model, group, stop, {.max_new_tokens = options.max_new_tokens, .vocabulary = language.tokenizer->vocabulary_size()}))
       texts.push_back(language.tokenizer->decode(ids, /*skip_special=*/true));
   }
   return texts;

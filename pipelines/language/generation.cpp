@@ -71,7 +71,8 @@ class Generator {
  private:
   void choose(Continuation& c, const at::Tensor& logits) {
     if (static_cast<int64_t>(c.produced.size()) >= options_.max_new_tokens) return void(c.running = false);
-    const std::span values(logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel()));
+    const auto count = options_.vocabulary > 0 ? std::min(options_.vocabulary, logits.numel()) : logits.numel();
+    const std::span values(logits.const_data_ptr<float>(), static_cast<size_t>(count));
     if (options_.temperature > 0) {
       const RandomStream random(options_.seed, "generate " + std::to_string(c.number), c.produced.size());
       c.next = sample(values, options_, random);

@@ -17,8 +17,8 @@ LanguageModel load_language_model(const std::filesystem::path& path, const BaseC
   language.tokenizer = data::load_tokenizer(path);
   if (language.tokenizer->vocabulary_size() > language.files.config.vocabulary)
     throw InvalidArgument({.where = path.string(), .what = "the tokenizer has ids beyond the model's vocabulary",
-                           .expected = "at most " + std::to_string(language.files.config.vocabulary) + " ids",
-                           .got = std::to_string(language.tokenizer->vocabulary_size()),
+                           .expected = "ids below " + std::to_string(language.files.config.vocabulary),
+                           .got = "id " + std::to_string(language.tokenizer->vocabulary_size() - 1),
                            .hint = "take the tokenizer that belongs to these weights"});
   return language;
 }

@@ -14,7 +14,9 @@ constexpr double kShareOfFree = 0.8;  // beyond it, the rest of the machine woul
 
 /// Tokens of the largest micro step that can come.
 int64_t tokens_of_micro_step(const data::TokenSet& samples, const TrainConfig& config) {
-  if (config.packing) return std::min(config.batch_size * config.max_length, std::max(samples.token_count(), config.max_length));
+  // Bounded by the data first: the product of two settings may be beyond all numbers.
+  if (config.packing)
+    return std::min(std::min(config.batch_size, samples.size()) * std::min(config.max_length, samples.token_count()), samples.token_count());
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < samples.size(); ++i) lengths.push_back(samples.length(i));
   std::sort(lengths.rbegin(), lengths.rend());

@@ -145,7 +145,8 @@ def test_few_bad_rows_are_reported_and_many_stop_the_run(base, tmp_path):
     many = [line if i % 2 else '{"prose": 1}' for i, line in enumerate(good)]
     (tmp_path / "many.jsonl").write_text("\n".join(many) + "\n")
     outcome = train(base, tmp_path / "many.jsonl", tmp_path / "many")
-    assert outcome.code == 3 and "many.jsonl:1" in outcome.stderr and "100" in outcome.stderr
+    assert outcome.code == 3
+    assert all(fact in outcome.stderr for fact in ("many.jsonl", "100 of 200", "line 1 "))
     assert not (tmp_path / "many" / "adapter_model.safetensors").exists()
 
 
@@ -155,9 +156,10 @@ def test_empty_data(base, tmp_path):
     assert outcome.code in (2, 3) and "empty.jsonl" in outcome.stderr
 
 
-def test_a_run_that_cannot_fit_is_refused_with_a_way_out(base, data, tmp_path):
-    """A quarter of a million rows of 64 Ki tokens a step: terabytes of activations."""
-    outcome = train(base, data, tmp_path / "run", {"train.batch_size": 262144, "train.max_length": 65536, "train.packing": True}, timeout=60)
+def test_a_run_that_cannot_fit_is_refused_with_a_way_out(base, tmp_path):
+    """Some ten million tokens in one micro step, each with 10 KiB of activations and 34 KiB of head."""
+    long = training.write_rows(tmp_path / "long.jsonl", [text * 3000 for text in training.rows(300)])
+    outcome = train(base, long, tmp_path / "run", {"train.batch_size": 300, "train.max_length": 262144, "train.packing": True}, timeout=120)
     assert outcome.code in (2, 3), outcome.stderr[-2000:]
     assert any(setting in outcome.stderr for setting in ("train.batch_size", "train.max_length", "train.checkpointing"))
 
@@ -220,8 +222,9 @@ def losses(run) -> list:
     return [(line["step"], line["loss"], line["learning_rate"]) for line in program.training_steps(run)]
 
 
-def adapter_bytes(run) -> bytes:
-    return (run / "adapter_model.safetensors").read_bytes()
+def adapter_bytes(run) -> dict:
+    """Without the header, which names the run."""
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(run / "adapter_model.safetensors").items()}
 
 
 @pytest.fixture(scope="module")

@@ -39,13 +39,22 @@ LanguageModel load_for_training(const Invocation& call, Settings& settings) {
   return language;
 }
 
+/// Lines `section.key=value`.
+std::string flat(const ConfigNode& node, const std::string& key) {
+  std::string text;
+  for (const auto& [name, value] : node.entries) text += flat(value, key.empty() ? name : key + "." + name);
+  if (node.kind == ConfigNode::Kind::kMap) return text;
+  for (const auto& item : node.items) text += (text.empty() ? "" : " ") + item.scalar;
+  return key + "=" + text + node.scalar + "\n";
+}
+
 /// Everything that a resumed run must share with the run that it continues, one `key=value` a line.
 std::string run_fingerprint(const Settings& settings, const LanguageModel& language, const DataSets& sets) {
   std::string text = "model=" + language.files.fingerprint + "\n";
-  for (const auto& hash : sets.hashes) text += "data=" + hash + "\n";
+  for (size_t i = 0; i < sets.hashes.size(); ++i) text += "data file " + std::to_string(i + 1) + "=" + sets.hashes[i] + "\n";
   auto lasting = settings;
   lasting.train.save_every = lasting.train.evaluate_every = 0;
-  return text + lasting.to_yaml();
+  return text + flat(ConfigNode::parse(lasting.to_yaml(), "settings"), "");
 }
 
 LanguageTaskOptions task_options(const Settings& settings, const TrainingPlan& plan, const Invocation& call,
@@ -83,6 +92,12 @@ void print_result(const Invocation& call, const RunDir& run, const TrainReport& 
 Metrics first_evaluation(const RunDir& run) {
   const auto lines = read_evaluation_lines(run.path());
   return lines.empty() ? Metrics{} : lines.front().metrics;
+}
+
+/// What was measured after `step`, if anything was: by train.evaluate_every, or before this call went on with a finished run.
+Metrics recorded_evaluation(const RunDir& run, int64_t step) {
+  const auto lines = read_evaluation_lines(run.path());
+  return !lines.empty() && lines.back().step == step ? lines.back().metrics : Metrics{};
 }
 
 void start_run_dir(const RunDir& run, const Invocation& call, const Settings& settings, const LanguageModel& language,
@@ -133,8 +148,8 @@ void train(const Invocation& call) {
   }
   Metrics after;
   if (!trained.interrupted) {
-    after = task.evaluate();
-    if (!after.empty()) recorder.on_evaluation(trained.steps, after);
+    after = recorded_evaluation(run, trained.steps);
+    if (after.empty() && !(after = task.evaluate()).empty()) recorder.on_evaluation(trained.steps, after);
     report.answer_samples(TrainReportMaker::When::kAfter);
     report.write(trained);
   }

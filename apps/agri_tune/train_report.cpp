@@ -7,7 +7,7 @@
 #include "pipelines/build_info.h"
 #include "pipelines/language/evaluation.h"
 #include "pipelines/metrics/answer_scores.h"
-#include "pipelines/metrics/statistics.h"
+#include "pipelines/metrics/paired_comparison.h"
 #include "pipelines/progress_line.h"
 
 namespace graft::apps::agri {
@@ -27,6 +27,19 @@ std::vector<std::string> read_answers(const RunDir& run, TrainReportMaker::When 
   const auto file = answers_file(run, when);
   if (!std::filesystem::exists(file)) return {};
   return read_json_file(file).get<std::vector<std::string>>();
+}
+
+Score share_of_answers(const std::string& name, const std::string& note, const std::vector<double>& before,
+                       const std::vector<double>& after) {
+  const auto compared = compare_paired(before, after);
+  return {.name = name, .note = note, .before = compared.mean_before, .after = compared.mean_after, .kind = Score::Kind::kShare,
+          .change_low = compared.difference.low, .change_high = compared.difference.high};
+}
+
+std::string three_decimals(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", value);
+  return text;
 }
 
 }  // namespace
@@ -91,15 +104,28 @@ std::vector<Score> TrainReportMaker::scores() const {
     rouge_before.push_back(rouge_l(sample.before, {sample.reference})), rouge_after.push_back(rouge_l(sample.after, {sample.reference}));
   }
   const auto few = std::to_string(answered.size()) + " answers shown below";
-  scores.push_back({.name = "Token F1", .note = few, .before = mean(f1_before), .after = mean(f1_after), .kind = Score::Kind::kShare});
-  scores.push_back({.name = "ROUGE-L", .note = few, .before = mean(rouge_before), .after = mean(rouge_after), .kind = Score::Kind::kShare});
+  scores.push_back(share_of_answers("Token F1", few, f1_before, f1_after));
+  scores.push_back(share_of_answers("ROUGE-L", few, rouge_before, rouge_after));
   return scores;
+}
+
+std::string TrainReportMaker::summary(const TrainReport& trained) const {
+  const auto bytes = std::filesystem::file_size(run_.path() / "adapter_model.safetensors");
+  const auto run = format_count(trained.steps) + " steps of " + settings_.method->name;
+  const auto adapter = " The model itself is unchanged; what was learnt is an adapter of " + format_bytes(static_cast<int64_t>(bytes)) + " beside it.";
+  const auto lines = read_evaluation_lines(run_.path());
+  if (lines.size() < 2)
+    return run + "." + adapter + " No held-out data was given (--eval-data), so nothing here tells how well it answers new questions.";
+  const auto before = lines.front().metrics.at("held_out_loss"), after = lines.back().metrics.at("held_out_loss");
+  return run + " took the loss on " + format_count(static_cast<int64_t>(sets_.held_out.size())) + " held-out items from " +
+         three_decimals(before) + " to " + three_decimals(after) + " nats a token." + adapter;
 }
 
 void TrainReportMaker::write(const TrainReport& trained) const {
   ReportContent content;
   const auto model = std::filesystem::path(call_.model).stem().string();
   content.title = model + " learns from " + format_count(static_cast<int64_t>(sets_.train.size())) + " examples";
+  content.summary = summary(trained);
   content.facts = facts(trained);
   content.scores = scores();
   content.steps = read_step_lines(run_.path());
@@ -107,6 +133,8 @@ void TrainReportMaker::write(const TrainReport& trained) const {
     if (const auto loss = line.metrics.find("held_out_loss"); loss != line.metrics.end())
       content.held_out.push_back({line.step, loss->second});
   content.samples = samples();
+  content.samples_note = "Held-out questions, answered with the likeliest word each time. Answers end after " + std::to_string(kAnswerTokens) +
+                         " tokens at the latest.";
   content.data = sets_.findings;
   const auto run = run_.path().string();
   content.recipes = {{"Ask the adapted model", "agri_tune predict --model " + call_.model + " --adapter " + run + " --prompt \"...\""},

@@ -26,6 +26,7 @@ class TrainReportMaker {
   std::vector<pipelines::SampleAnswer> samples() const;
   std::vector<pipelines::Fact> facts(const pipelines::TrainReport& trained) const;
   std::vector<pipelines::Score> scores() const;
+  std::string summary(const pipelines::TrainReport& trained) const;
 
   const pipelines::RunDir& run_;
   const pipelines::Invocation& call_;

@@ -22,6 +22,7 @@ struct Score {
   std::optional<double> before, after;
   Kind kind = Kind::kNumber;
   Better better = Better::kHigher;
+  std::optional<double> change_low, change_high;  ///< 95 % interval of the change over the items; none: not known
 };
 
 struct HeldOutPoint {
@@ -52,6 +53,7 @@ struct ReportContent {
   std::vector<StepLine> steps;      ///< read_step_lines(run_dir)
   std::vector<HeldOutPoint> held_out;
   std::vector<SampleAnswer> samples;
+  std::string samples_note;         ///< how the answers were made
   DataReportSection data;
   std::vector<Recipe> recipes;      ///< how to use the adapter
 };

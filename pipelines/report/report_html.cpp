@@ -159,7 +159,7 @@ std::string report_html(const ReportContent& content) {
   html += tiles(content) + "</header>\n<main>\n";
   html += section("Before and after", "The same questions, asked of the model as it came and with the adapter.", score_table(content.scores));
   html += section("Learning", "", curves(content));
-  html += section("Answers side by side", "", samples(content));
+  html += section("Answers side by side", content.samples_note, samples(content));
   html += section("Speed and memory", "", speed_and_memory(content));
   html += section("The run", "", fact_list(content.facts));
   html += section("Data", "", data_report(content.data));

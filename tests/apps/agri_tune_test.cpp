@@ -158,6 +158,16 @@ TEST_F(AgriTune, StoppedAndResumedEqualsUndisturbed) {
   EXPECT_TRUE(fs::exists(resumed / "report.html"));
 }
 
+TEST_F(AgriTune, FinishedRunResumedIsLeftAsItIs) {
+  const Words evaluated = {"--eval-data", at("held_out.jsonl"), "--set", "train.evaluate_every=3"};
+  const auto run = trained("run", evaluated);
+  const auto metrics = read_text(run / "metrics.jsonl"), evaluations = read_text(run / "evaluations.jsonl");
+  EXPECT_EQ(json_lines_of(run / "evaluations.jsonl").size(), 3u) << "before, after 3 and after 6 steps";
+  trained("run", evaluated + Words{"--resume"});
+  EXPECT_EQ(read_text(run / "metrics.jsonl"), metrics);
+  EXPECT_EQ(read_text(run / "evaluations.jsonl"), evaluations);
+}
+
 TEST_F(AgriTune, TrainingGoesOnFromAnAdapter) {
   const auto first = trained("first", {"--set", "train.max_steps=20"});
   const auto second = trained("second", {"--init-adapter", first.string(), "--set", "train.max_steps=1"});

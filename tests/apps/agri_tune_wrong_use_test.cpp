@@ -104,7 +104,9 @@ TEST_F(WrongUse, RunFolderInUseIsKept) {
   const auto before = read_text(folder_ / "run" / "metrics.jsonl");
   expect_error(train({}), 2, {(folder_ / "run").string(), "--resume"});
   EXPECT_EQ(read_text(folder_ / "run" / "metrics.jsonl"), before);
-  expect_error(train({"--resume", "--set", "train.learning_rate=0.5"}), 2, {"learning_rate"});
+  const auto changed = train({"--resume", "--set", "method.alpha=3", "--set", "method.targets=[q_proj]"});
+  expect_error(changed, 2, {"state.safetensors", "method.alpha 32", "method.alpha 3", "method.targets q_proj"});
+  EXPECT_THAT(changed.error(), ::testing::Not(HasSubstr("train."))) << "what is the same is no news";
 }
 
 TEST_F(WrongUse, TooManyBadRowsStopTheRunAndNameTheFirst) {

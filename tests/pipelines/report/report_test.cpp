@@ -103,7 +103,18 @@ TEST(ScoreTable, SaysWhetherAChangeIsForTheBetter) {
   EXPECT_EQ(score_change_text({"a", "", 0.5, 0.25, Score::Kind::kShare}), "−25.0 points, worse");
   EXPECT_EQ(score_change_text({"a", "", 0.5, 0.5001, Score::Kind::kShare}), "no change");
   EXPECT_EQ(score_change_text({"a", "", std::nullopt, 0.5}), "");
+  EXPECT_EQ(score_change_text({"a", "", 72.38, 37.59, Score::Kind::kNumber, Score::Better::kLower}), "−34.8 (−48%), better");
   EXPECT_THAT(score_table({{"a", "", std::nullopt, std::numeric_limits<double>::infinity()}}), HasSubstr("–"));
+}
+
+TEST(ScoreTable, CallsAChangeThatOtherItemsMightNotShowWhatItIs) {
+  const Score unsure{.name = "F1", .before = 0.144, .after = 0.154, .kind = Score::Kind::kShare, .change_low = -0.03, .change_high = 0.05};
+  auto sure = unsure;
+  sure.change_low = 0.002;
+  EXPECT_EQ(score_change_text(unsure), "+1.0 points, within chance");
+  EXPECT_EQ(score_change_text(sure), "+1.0 points, better");
+  EXPECT_THAT(score_table({unsure}), AllOf(HasSubstr("95% interval −3.0 to +5.0"), Not(HasSubstr("number better"))));
+  EXPECT_THAT(score_table({sure}), HasSubstr("number better"));
 }
 
 TEST(Curve, ThinningKeepsTheEndAndTheMean) {

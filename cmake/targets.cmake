@@ -33,7 +33,8 @@ function(graft_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME ${name} COMMAND ${name})
   # A program all of whose cases were skipped ends with exactly these lines; a failed case would add others.
-  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "\\[  PASSED  \\] 0 tests\\.\n(\\[  SKIPPED \\][^\n]*\n)+$" TIMEOUT 600)
+  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "\\[  PASSED  \\] 0 tests\\.\n(\\[  SKIPPED \\][^\n]*\n)+$" TIMEOUT 600
+                       ENVIRONMENT "GRAFT_CACHE=${CMAKE_BINARY_DIR}/cache")
 endfunction()
 
 # graft_app(NAME SOURCES ... LINKS ...): app_NAME (a library, so that tests link it without main) and the program NAME in bin/.

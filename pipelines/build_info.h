@@ -11,6 +11,8 @@ struct BuildInfo {
   std::string compiler;
   std::string build_type;
   std::string libtorch;    ///< version compiled against
+  std::string cuda;             ///< "on", or why not
+  std::string heavy_libraries;  ///< those of single applications and what became of them, separated by "; "
 };
 
 const BuildInfo& build_info();

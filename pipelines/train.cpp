@@ -10,9 +10,9 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/log.h"
+#include "peft_core/base/memory_figures.h"
 #include "pipelines/frozen_audit.h"
 #include "pipelines/optimizer.h"
-#include "pipelines/process_memory.h"
 #include "pipelines/resume.h"
 #include "pipelines/stop_signal.h"
 
@@ -166,7 +166,7 @@ void Loop::take_step(int64_t step) {
                     .gradient_norm = norm,
                     .tokens = sums.token_count,
                     .targets = sums.target_count};
-  record.peak_memory_bytes = peak_memory_bytes();
+  record.peak_memory_bytes = peak_resident_bytes();
   record.seconds = seconds_since(start_time);
   record.tokens_per_second = static_cast<double>(record.tokens) / record.seconds;
   progress_.step = record.step;

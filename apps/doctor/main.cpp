@@ -1,0 +1,56 @@
+// `./graft doctor`: what this machine offers and what this build can use of it.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "kernels/base/cpu_features.h"
+#include "peft_core/base/memory_figures.h"
+#include "pipelines/build_info.h"
+
+namespace {
+
+void line(const char* what, const std::string& value) { fmt::print("{:<18}{}\n", what, value); }
+
+std::string gib(int64_t bytes) { return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30)); }
+
+const char* yes_no(bool value) { return value ? "yes" : "no"; }
+
+void print_processor() {
+  const auto& cpu = graft::kernels::cpu_features();
+  line("processor", fmt::format("{}, {} threads", cpu.brand, std::thread::hardware_concurrency()));
+  line("  AVX2", yes_no(cpu.avx2));
+  line("  AVX-512", fmt::format("{}, with bf16 products: {}", yes_no(cpu.avx512), yes_no(cpu.avx512_bf16)));
+  line("  AMX bf16", yes_no(cpu.amx_bf16));
+  line("  computes in", graft::kernels::has_fast_bfloat16() ? "bf16 for 16-bit and quantised weights, fp32 for fp32 weights"
+                                                            : "fp32; weights may be held in 16 or fewer bits");
+}
+
+void print_memory() {
+  const auto memory = graft::read_memory_figures();
+  line("memory", fmt::format("{}, {} available{}", gib(memory.total), gib(memory.available),
+                             memory.limit ? ", limited to " + gib(*memory.limit) : ""));
+}
+
+void print_build() {
+  const auto& info = graft::pipelines::build_info();
+  line("graft", fmt::format("{} ({}), {}, {}", info.version, info.commit, info.build_type, info.compiler));
+  line("LibTorch", fmt::format("{}, {} threads", info.libtorch, at::get_num_threads()));
+  line("CUDA", info.cuda == "on" ? fmt::format("on, device found: {}", yes_no(at::hasCUDA())) : info.cuda);
+  std::string rest = info.heavy_libraries;
+  for (const char* label = "libraries"; !rest.empty(); label = "") {
+    const auto end = rest.find("; ");
+    line(label, rest.substr(0, end));
+    rest = end == std::string::npos ? "" : rest.substr(end + 2);
+  }
+}
+
+}  // namespace
+
+int main() {
+  print_processor();
+  print_memory();
+  print_build();
+}

@@ -1,0 +1,27 @@
+# Libraries that only single applications need. Each is AUTO (taken where it is found), ON (an error where it is not) or OFF, and says in
+# the configure summary what became of it. The core never needs one.
+# graft_heavy_library(NAME PACKAGE DEBIAN USED_BY): sets GRAFT_HAS_<NAME>, and notes the state for the summary and for graft_doctor.
+function(graft_heavy_library name package debian used_by)
+  set(GRAFT_WITH_${name} AUTO CACHE STRING "${package}, for ${used_by}: AUTO, ON or OFF")
+  set(has OFF)
+  if(GRAFT_WITH_${name} STREQUAL "OFF")
+    set(state "off, as asked")
+  else()
+    find_package(${package} QUIET)
+    if(${package}_FOUND)
+      set(has ON)
+      set(state "found ${${package}_VERSION}")
+    elseif(GRAFT_WITH_${name} STREQUAL "ON")
+      message(FATAL_ERROR "GRAFT_WITH_${name} is ON, but ${package} was not found.\n  Debian: apt-get install ${debian}\n  or: cmake --preset release -DGRAFT_WITH_${name}=AUTO")
+    else()
+      set(state "not found")
+    endif()
+  endif()
+  set(GRAFT_HAS_${name} ${has} PARENT_SCOPE)
+  set_property(GLOBAL APPEND PROPERTY graft_heavy_libraries "${package} (${used_by}): ${state}")
+endfunction()
+
+graft_heavy_library(OPENCV OpenCV libopencv-dev "drone_vision, mammo_report")
+graft_heavy_library(DCMTK DCMTK libdcmtk-dev "mammo_report")
+graft_heavy_library(PCL PCL libpcl-dev "cloud_clip")
+graft_heavy_library(OPEN3D Open3D libopen3d-dev "cloud_clip")

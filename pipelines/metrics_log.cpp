@@ -70,7 +70,8 @@ std::vector<StepLine> read_step_lines(const fs::path& run_dir) {
                      .loss = number_in(json, "loss"),
                      .learning_rate = number_in(json, "learning_rate"),
                      .tokens_per_second = number_in(json, "tokens_per_second"),
-                     .peak_memory_bytes = static_cast<int64_t>(number_in(json, "peak_memory_bytes"))});
+                     .peak_memory_bytes = static_cast<int64_t>(number_in(json, "peak_memory_bytes")),
+                     .seconds = number_in(json, "seconds")});
   });
   return lines;
 }

@@ -33,6 +33,7 @@ struct StepLine {
   int64_t step = 0;
   double loss = 0, learning_rate = 0, tokens_per_second = 0;
   int64_t peak_memory_bytes = 0;
+  double seconds = 0;
 };
 
 /// One line of evaluations.jsonl: what was measured after a step; step 0 is before training.

@@ -1,9 +1,12 @@
 #include "apps/agri_tune/train_report.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/cpu_features.h"
+#include "peft_core/base/config.h"
 #include "peft_core/base/json_files.h"
+#include "peft_core/base/text_distance.h"
 #include "pipelines/build_info.h"
 #include "pipelines/language/evaluation.h"
 #include "pipelines/metrics/answer_scores.h"
@@ -34,6 +37,20 @@ Score share_of_answers(const std::string& name, const std::string& note, const s
   const auto compared = compare_paired(before, after);
   return {.name = name, .note = note, .before = compared.mean_before, .after = compared.mean_after, .kind = Score::Kind::kShare,
           .change_low = compared.difference.low, .change_high = compared.difference.high};
+}
+
+/// ", rank 16, alpha 32, ...": what the section `method` holds besides the name, without what is empty or off.
+std::string chosen_values(const ConfigNode& root) {
+  std::string text;
+  for (const auto& [key, value] : root.find("method")->entries) {
+    std::vector<std::string> values;
+    if (value.kind == ConfigNode::Kind::kScalar) values.push_back(value.scalar);
+    for (const auto& item : value.items) values.push_back(item.scalar);
+    const auto shown = join(values, " ");
+    const bool off = shown.empty() || shown == "false" || shown == "0" || shown == "null";
+    if (key != "name" && value.kind != ConfigNode::Kind::kMap && !off) text += ", " + key + " " + shown;
+  }
+  return text;
 }
 
 std::string three_decimals(double value) {
@@ -73,14 +90,20 @@ std::vector<SampleAnswer> TrainReportMaker::samples() const {
 std::vector<Fact> TrainReportMaker::facts(const TrainReport& trained) const {
   const auto trainable = trainable_parameter_count(*language_.attachment), total = base_parameter_count(*language_.model);
   const auto& storage = language_.model->storage();
+  double seconds = 0;  // of all steps, whichever call of the program took them
+  for (const auto& line : read_step_lines(run_.path())) seconds += std::isfinite(line.seconds) ? line.seconds : 0;
   return {{"Model", call_.model},
           {"Data", call_.data.front() + (call_.data.size() > 1 ? " and " + std::to_string(call_.data.size() - 1) + " more" : "")},
-          {"Method", settings_.method->name},
+          {"Method", settings_.method->name + chosen_values(ConfigNode::parse(settings_.method->resolved(settings_.method_node), "method"))},
+          {"Samples a step", format_count(settings_.train.batch_size * settings_.train.accumulation) +
+                                 (settings_.train.packing ? " packed rows" : "") + " of up to " + format_count(settings_.train.max_length) + " tokens"},
+          {"Learning rate", ConfigNode::parse(write_config(settings_.train, "train"), "train").find("train.learning_rate")->scalar + ", " +
+                                name_of(settings_.train.schedule)},
           {"Trained parameters", format_count(trainable) + " beside " + format_count(total) + " frozen ones"},
           {"Frozen weights", language_.model->frozen_matrices().back().second->storage() + ", computed in " +
                                  (storage.compute == at::kFloat ? "fp32" : "bf16")},
           {"Steps", std::to_string(trained.steps)},
-          {"Time of training", format_duration(trained.seconds)},
+          {"Time of training", format_duration(seconds)},
           {"Hardware", kernels::cpu_features().brand},
           {"Seed", std::to_string(settings_.train.seed)},
           {"Run id", run_.run_id()},

@@ -23,7 +23,7 @@
       type: "line",
       data: { datasets },
       options: {
-        responsive: true, maintainAspectRatio: false, animation: false,
+        responsive: true, maintainAspectRatio: false, animation: false, layout: { padding: { right: 8 } },
         interaction: { mode: "nearest", axis: "x", intersect: false },
         scales: { x: { ...axis("step"), min: 0, max: lastStep }, y },
         plugins: {
@@ -45,7 +45,7 @@
     ];
     if (data.held_out.length > 0) {
       loss.push(series("held out", data.held_out,
-        { borderColor: amber, backgroundColor: amber, borderDash: [5, 4], borderWidth: 1.5, pointRadius: 4.5, pointHoverRadius: 6, order: 1 }));
+        { borderColor: amber, backgroundColor: amber, borderDash: [5, 4], borderWidth: 1.5, clip: 8, pointRadius: 4.5, pointHoverRadius: 6, order: 1 }));
     }
     draw("loss-plot", loss, "loss, nats a token");
     draw("speed-plot", [series("tokens a second", data.speed, { borderColor: accent })], "tokens a second", { fromZero: true });

@@ -157,7 +157,7 @@ std::string report_html(const ReportContent& content) {
   html += "</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\">Graft run report</p>\n<h1>" + title + "</h1>\n";
   if (!content.summary.empty()) html += "<p class=\"lead\">" + escape_html(content.summary) + "</p>\n";
   html += tiles(content) + "</header>\n<main>\n";
-  html += section("Before and after", "The same questions, asked of the model as it came and with the adapter.", score_table(content.scores));
+  html += section("Before and after", "The same items, put to the model as it came and with the adapter. Loss and perplexity say how unexpected the right text is to it: lower is better.", score_table(content.scores));
   html += section("Learning", "", curves(content));
   html += section("Answers side by side", content.samples_note, samples(content));
   html += section("Speed and memory", "", speed_and_memory(content));

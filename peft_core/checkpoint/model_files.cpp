@@ -19,7 +19,7 @@ std::string fingerprint_of(const Tensors& tensors) {
   Sha256 hash;
   for (const auto& [name, tensor] : tensors) {
     hash.add(name);
-    for (const auto size : tensor.shape) hash.add(" " + std::to_string(size));
+    for (const auto size : tensor.shape) hash.add(" "), hash.add(std::to_string(size));
     const auto sample = std::min(kSampleBytes, tensor.bytes.size());
     hash.add(tensor.bytes.first(sample));
     hash.add(tensor.bytes.last(sample));

@@ -1,8 +1,83 @@
+#include <nlohmann/json.hpp>
+
 #include "apps/agri_tune/commands.h"
+#include "apps/agri_tune/settings.h"
+#include "data_loaders/text/tokenizer_json_writer.h"
 #include "kernels/base/error.h"
+#include "peft_core/base/json_files.h"
+#include "peft_core/base/log.h"
+#include "peft_core/checkpoint/hf_writer.h"
+#include "peft_core/checkpoint/staged_folder.h"
+#include "pipelines/language/merge_check.h"
+#include "pipelines/progress_line.h"
+#include "pipelines/stop_signal.h"
 
 namespace graft::apps::agri {
+namespace {
 
-void merge(const pipelines::Invocation&) { throw Unavailable({.where = "merge", .what = "is being built"}); }
+using namespace pipelines;
+
+/// As asked, else the base's own; bf16 for a base whose weights are quantised, as most published models have it.
+at::ScalarType chosen_dtype(const std::string& type, at::ScalarType stored) {
+  if (type == "f32") return at::kFloat;
+  if (type == "f16") return at::kHalf;
+  return type == "bf16" || stored == at::kByte ? at::kBFloat16 : stored;
+}
+
+std::string name_of(at::ScalarType dtype) { return dtype == at::kFloat ? "f32" : dtype == at::kHalf ? "f16" : "bf16"; }
+
+/// Everything but the weights.
+void write_companions(const LanguageModel& language, const std::filesystem::path& folder, at::ScalarType dtype) {
+  const auto& base = language.files;
+  peft::HfTokenRoles roles;
+  if (base.is_gguf) {
+    const auto tokenizer = data::load_tokenizer(base.path);
+    roles = {tokenizer->specials().bos, tokenizer->specials().eos, tokenizer->specials().pad};
+    data::write_hf_tokenizer(base.path, folder, base.config.max_positions);
+    nlohmann::ordered_json generation = {{"_from_model_config", true}};
+    if (roles.bos) generation["bos_token_id"] = *roles.bos;
+    if (roles.eos) generation["eos_token_id"] = *roles.eos;
+    if (roles.pad) generation["pad_token_id"] = *roles.pad;
+    write_json_file(folder / "generation_config.json", generation);
+  } else {
+    peft::copy_hf_companions(base.path, folder);
+  }
+  write_json_file(folder / "config.json", peft::hf_config(base, dtype, peft::head_stays_tied(*language.model), roles));
+}
+
+int64_t weight_bytes(const std::filesystem::path& folder) {
+  int64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") bytes += static_cast<int64_t>(entry.file_size());
+  return bytes;
+}
+
+}  // namespace
+
+void merge(const Invocation& call) {
+  peft::StagedFolder folder(call.out_dir);
+  const StopSignal stop;
+  const auto unmerged = load_unmerged(call.model, call.adapter, read_settings(call).base);
+  const auto& language = unmerged.language;
+  const auto dtype = chosen_dtype(call.type, language.files.weights->stored_dtype());
+  write_companions(language, folder.path(), dtype);
+  const auto exact = probe_logits(*language.model);
+  log_info("writing " + name_of(dtype) + " weights");
+  const auto roundings = peft::write_hf_weights(folder.path(), peft::merged_tensors(*language.model), {
+      .dtype = dtype,
+      .before_tensor = [&](const std::string&) {
+        if (stop.received() != nullptr)
+          throw Unavailable({.where = call.out_dir, .what = std::string("stopped by ") + stop.received(), .hint = "nothing was left there"});
+      }});
+  // Measured before the folder gets its name: a folder that stands there has been read back.
+  const auto difference = difference_of_written(folder.path(), exact);
+  const auto bytes = weight_bytes(folder.path());
+  folder.commit();
+  log_info(call.out_dir + ": " + format_bytes(bytes) + "; " + error_line(difference, roundings));
+  nlohmann::ordered_json report = {{"out", call.out_dir}, {"type", name_of(dtype)}, {"weight_bytes", bytes},
+                                   {"tied_head", peft::head_stays_tied(*language.model)}, {"method", unmerged.adapter->method->name}};
+  report.update(error_report(difference, roundings));
+  *call.out << to_json_line(report) << "\n";
+}
 
 }  // namespace graft::apps::agri

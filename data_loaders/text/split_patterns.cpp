@@ -1,5 +1,7 @@
 #include "data_loaders/text/split_patterns.h"
 
+#include <algorithm>
+
 #include "kernels/base/error.h"
 #include "peft_core/base/text_distance.h"
 #include "peft_core/formats/shown_name.h"
@@ -37,18 +39,28 @@ const std::vector<Row>& rows() {
 }  // namespace
 
 SplitRecipe split_recipe(const std::string& name, const std::string& where) {
-  std::vector<std::string> known;
   for (const Row& row : rows()) {
     for (const auto& candidate : row.names) {
-      known.emplace_back(candidate);
       if (candidate != name) continue;
       std::vector<PreTokenizerPtr> steps;
       for (const auto& pattern : row.patterns) steps.push_back(split_step({pattern, where}, SplitBehavior::kIsolated));
       steps.push_back(byte_level_step({.add_prefix_space = false, .split_as_gpt2 = false}));
-      return {sequence_of(std::move(steps)), row.ignore_merges, row.add_bos, row.compose};
+      return {sequence_of(std::move(steps)), row.ignore_merges, row.add_bos, row.compose, {row.patterns.begin(), row.patterns.end()}};
     }
   }
-  throw InvalidArgument({.where = where, .what = "pre-tokeniser " + formats::shown(name) + " is not known", .hint = suggest(name, known)});
+  throw InvalidArgument({.where = where, .what = "pre-tokeniser " + formats::shown(name) + " is not known", .hint = suggest(name, split_recipe_names())});
+}
+
+std::optional<std::string> split_recipe_name(std::span<const std::string> patterns) {
+  for (const Row& row : rows())
+    if (std::equal(row.patterns.begin(), row.patterns.end(), patterns.begin(), patterns.end())) return std::string(row.names.front());
+  return std::nullopt;
+}
+
+std::vector<std::string> split_recipe_names() {
+  std::vector<std::string> names;
+  for (const Row& row : rows()) names.insert(names.end(), row.names.begin(), row.names.end());
+  return names;
 }
 
 }  // namespace graft::data

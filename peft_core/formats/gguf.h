@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -62,5 +63,9 @@ struct GgufEntry {
 
 /// Writes GGUF version 3 atomically, tensor data aligned to 32 bytes, in the order given.
 void write_gguf(const std::filesystem::path& file, std::span<const GgufEntry> metadata, std::span<const GgufTensor> tensors);
+/// The same with the bytes made one tensor at a time, so that the file never stands in memory: `bytes_of(i)` gives those of tensors[i],
+/// whose own `bytes` count for nothing; they have to last until the next call.
+void write_gguf(const std::filesystem::path& file, std::span<const GgufEntry> metadata, std::span<const GgufTensor> tensors,
+                const std::function<std::span<const std::byte>(size_t index)>& bytes_of);
 
 }  // namespace graft::formats

@@ -98,7 +98,8 @@ void Head::scalar(const GgufEntry& entry, const std::vector<T>& list) {
   for (const auto& value : list) scalar(entry, static_cast<const T&>(value));
 }
 
-void check_tensor(const GgufTensor& tensor) {
+/// Checks name and shape; returns the bytes that the shape asks for.
+uint64_t checked_size(const GgufTensor& tensor) {
   const auto layout = kernels::block_layout(tensor.type);
   const auto where = "tensor " + shown(tensor.name);
   if (tensor.name.empty() || tensor.name.size() > 63) refuse(where, "needs a name of 1 to 63 bytes, as llama.cpp has it");
@@ -109,9 +110,9 @@ void check_tensor(const GgufTensor& tensor) {
   }
   const auto block = static_cast<int64_t>(layout.elements);
   if (tensor.shape.back() % block != 0) refuse(where, "has rows that do not fill whole blocks of " + std::string(layout.name));
-  if (tensor.bytes.size() % layout.bytes != 0 || tensor.bytes.size() / layout.bytes != static_cast<uint64_t>(elements / block)) {
-    refuse(where, "has a shape that disagrees with its bytes");
-  }
+  uint64_t bytes = 0;
+  if (__builtin_mul_overflow(static_cast<uint64_t>(elements / block), layout.bytes, &bytes)) refuse(where, "has an impossible shape");
+  return bytes;
 }
 
 std::string head_of(std::span<const GgufEntry> metadata, std::span<const GgufTensor> tensors) {
@@ -129,14 +130,14 @@ std::string head_of(std::span<const GgufEntry> metadata, std::span<const GgufTen
   names.clear();
   uint64_t offset = 0;
   for (const auto& tensor : tensors) {
-    check_tensor(tensor);
+    const auto size = checked_size(tensor);
     if (!names.insert(tensor.name).second) refuse("tensor " + shown(tensor.name), "comes twice");
     head.text(tensor.name);
     head.number(static_cast<uint32_t>(tensor.shape.size()));
     for (auto extent = tensor.shape.rbegin(); extent != tensor.shape.rend(); ++extent) head.number(static_cast<uint64_t>(*extent));
     head.number(static_cast<uint32_t>(tensor.type));
     head.number(offset);
-    offset = aligned(offset + tensor.bytes.size());
+    offset = aligned(offset + size);
   }
   return head.bytes();
 }
@@ -150,10 +151,21 @@ void write_padded(std::ostream& out, const char* bytes, uint64_t size) {
 }  // namespace
 
 void write_gguf(const std::filesystem::path& file, std::span<const GgufEntry> metadata, std::span<const GgufTensor> tensors) {
+  for (const auto& tensor : tensors)
+    if (tensor.bytes.size() != checked_size(tensor)) refuse("tensor " + shown(tensor.name), "has a shape that disagrees with its bytes");
+  write_gguf(file, metadata, tensors, [&](size_t index) { return tensors[index].bytes; });
+}
+
+void write_gguf(const std::filesystem::path& file, std::span<const GgufEntry> metadata, std::span<const GgufTensor> tensors,
+                const std::function<std::span<const std::byte>(size_t index)>& bytes_of) {
   const auto head = head_of(metadata, tensors);
   write_file_atomically(file, [&](std::ostream& out) {
     write_padded(out, head.data(), head.size());
-    for (const auto& tensor : tensors) write_padded(out, reinterpret_cast<const char*>(tensor.bytes.data()), tensor.bytes.size());
+    for (size_t i = 0; i < tensors.size() && out; ++i) {
+      const auto bytes = bytes_of(i);
+      GRAFT_ASSERT(bytes.size() == checked_size(tensors[i]));
+      write_padded(out, reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    }
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -50,5 +51,9 @@ class SafetensorsFile {
 /// Throws   InvalidArgument if shape and bytes disagree or a name is not UTF-8; IoError if the disk refuses.
 void write_safetensors(const std::filesystem::path& file, const std::map<std::string, TensorBytes>& tensors,
                        const Metadata& metadata = {});
+/// The same with the bytes made one tensor at a time, so that the file never stands in memory: `bytes_of(name)` gives those of a tensor,
+/// whose `bytes` in `tensors` count for nothing; they have to last until the next call.
+void write_safetensors(const std::filesystem::path& file, const std::map<std::string, TensorBytes>& tensors, const Metadata& metadata,
+                       const std::function<std::span<const std::byte>(const std::string& name)>& bytes_of);
 
 }  // namespace graft::formats

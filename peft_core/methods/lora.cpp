@@ -96,13 +96,12 @@ class LoraAttachment final : public Attachment {
     auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
     for (auto* slot : chosen_slots(places, config_)) {
       const auto rank = by_pattern(config_.rank_pattern, slot->name(), config_.rank, used_ranks);
-      const auto alpha = by_pattern(config_.alpha_pattern, slot->name(), config_.alpha, used_alphas);
+      by_pattern(config_.alpha_pattern, slot->name(), config_.alpha, used_alphas);
       expect_rank(rank, *slot);
-      const auto r = static_cast<double>(rank);
       slot->expect_free();
       slots_.push_back(slot);
-      adapters_.push_back(std::make_shared<LoraAdapter>(*slot->base(), rank, alpha / (config_.use_rslora ? std::sqrt(r) : r),
-                                                        config_.dropout, random));
+      adapters_.push_back(std::make_shared<LoraAdapter>(*slot->base(), rank, lora_scale(config_, slot->name(), rank), config_.dropout,
+                                                        random));
     }
     expect_all_used(config_.rank_pattern, used_ranks, "method.rank_pattern");
     expect_all_used(config_.alpha_pattern, used_alphas, "method.alpha_pattern");
@@ -202,6 +201,12 @@ std::optional<ConfigNode> from_published(const nlohmann::json& published) {
 }
 
 }  // namespace
+
+double lora_scale(const LoraConfig& config, const std::string& layer, int64_t rank) {
+  std::set<std::string> used;
+  const auto alpha = by_pattern(config.alpha_pattern, layer, config.alpha, used), r = static_cast<double>(rank);
+  return alpha / (config.use_rslora ? std::sqrt(r) : r);
+}
 
 MethodSpec lora_method() {
   return {.name = "lora",

@@ -45,4 +45,7 @@ struct LoraConfig {
 /// Source   Hu et al. 2021, arXiv:2106.09685; rsLoRA: Kalajdzievski 2023, arXiv:2312.03732; file layout of Hugging Face PEFT.
 MethodSpec lora_method();
 
+/// What the update of one layer is multiplied with: its own alpha, where alpha_pattern names it, over its rank or the root of it.
+double lora_scale(const LoraConfig& config, const std::string& layer, int64_t rank);
+
 }  // namespace graft::peft

@@ -1,0 +1,59 @@
+#include "peft_core/checkpoint/merged_weights.h"
+
+#include <ATen/ATen.h>
+
+#include "kernels/base/error.h"
+
+namespace graft::peft {
+namespace {
+
+at::Tensor merged_weight(const LinearSlot& slot) {
+  at::NoGradGuard no_gradient;
+  if (slot.adapter() != nullptr) return slot.adapter()->merged_weight(*slot.base());
+  const auto stored = slot.base()->as_stored();
+  return stored.defined() ? stored : slot.base()->weight();
+}
+
+MergedTensor merged_tensor(const LinearSlot& slot) {
+  return {slot.name() + ".weight", {slot.base()->out_features(), slot.base()->in_features()}, [&slot] { return merged_weight(slot); }};
+}
+
+}  // namespace
+
+bool head_stays_tied(const CausalLm& model) {
+  const auto& head = *model.places().head;
+  return model.config().tied_head && head.adapter() == nullptr && head.base() == model.embedding();
+}
+
+std::vector<MergedTensor> merged_tensors(const CausalLm& model) {
+  std::vector<MergedTensor> all;
+  const auto& embedding = model.embedding();
+  all.push_back({"model.embed_tokens.weight", {embedding->out_features(), embedding->in_features()}, [embedding] {
+                   const auto stored = embedding->as_stored();
+                   return stored.defined() ? stored : embedding->weight();
+                 }});
+  for (const auto* slot : model.places().linears) all.push_back(merged_tensor(*slot));
+  for (const auto& slot : model.places().parameters)
+    all.push_back({slot.name, slot.tensor->sizes().vec(), [tensor = slot.tensor] { return tensor->detach(); }});
+  if (!head_stays_tied(model)) all.push_back(merged_tensor(*model.places().head));
+  return all;
+}
+
+TensorRounding rounding_of(const std::string& name, const at::Tensor& exact, const at::Tensor& stored) {
+  TensorRounding rounding{.name = name};
+  const auto weight = exact.to(at::kFloat);
+  rounding.squared_weight = weight.square().sum(at::kDouble).item<double>();
+  if (exact.scalar_type() == stored.scalar_type()) return rounding;  // nothing was rounded
+  const auto error = stored.to(at::kFloat) - weight;
+  rounding.largest = error.numel() == 0 ? 0 : error.abs().max().item<double>();
+  rounding.squared_error = error.square().sum(at::kDouble).item<double>();
+  return rounding;
+}
+
+void expect_finite(const std::string& name, const at::Tensor& stored, const std::string& type) {
+  if (at::isfinite(stored).all().item<bool>()) return;
+  throw InvalidArgument({.where = name, .what = "has values that " + type + " cannot hold", .expected = "finite weights",
+                         .hint = "choose --type bf16, which holds any size of number"});
+}
+
+}  // namespace graft::peft

@@ -1,0 +1,58 @@
+#include "peft_core/checkpoint/staged_folder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "kernels/base/error.h"
+
+namespace graft::peft {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
+  throw IoError({.where = path.string(), .what = what + ": " + std::strerror(errno)});
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
+}  // namespace
+
+StagedFolder::StagedFolder(std::filesystem::path target) : target_(without_trailing_slash(std::filesystem::absolute(target).lexically_normal())) {
+  const auto shown = target.string();
+  if (std::filesystem::exists(target_) && !std::filesystem::is_directory(target_))
+    throw InvalidArgument({.where = shown, .what = "is a file", .expected = "the name of a folder to be made"});
+  if (std::filesystem::exists(target_) && !std::filesystem::is_empty(target_))
+    throw InvalidArgument({.where = shown, .what = "is a folder that is not empty", .hint = "name another one, or remove it first"});
+  std::error_code error;
+  std::filesystem::create_directories(target_.parent_path(), error);
+  if (error) throw IoError({.where = shown, .what = "cannot make the folder above it: " + error.message()});
+  staging_ = target_.parent_path() / ("." + target_.filename().string() + ".partial-" + std::to_string(::getpid()));
+  std::filesystem::remove_all(staging_, error);  // of a killed process that had the same number
+  if (::mkdir(staging_.c_str(), 0777) != 0) fail(target, "cannot make a folder beside it");
+}
+
+StagedFolder::~StagedFolder() {
+  std::error_code error;
+  if (!committed_) std::filesystem::remove_all(staging_, error);
+}
+
+void StagedFolder::commit() {
+  sync_folder(staging_);
+  if (::rename(staging_.c_str(), target_.c_str()) != 0) fail(target_, "cannot put the finished folder in its place");
+  committed_ = true;
+  sync_folder(target_.parent_path());
+}
+
+}  // namespace graft::peft

@@ -60,7 +60,7 @@ nlohmann::ordered_json export_merged(const Invocation& call, const UnmergedModel
   const auto& language = unmerged.language;
   const auto type = chosen_type(call.type);
   const auto vocabulary = language.files.config.vocabulary;
-  peft::GgufExport options{.type = type, .name = shown_name(call.adapter.empty() ? call.model : call.adapter),
+  peft::GgufExport options{.type = type, .name = shown_name(call.model) + (call.adapter.empty() ? "" : " " + shown_name(call.adapter)),
                            .tokenizer = data::gguf_tokenizer_entries(call.model, vocabulary)};
   options.before_tensor = [&](const std::string&) {
     if (stop.received() != nullptr)

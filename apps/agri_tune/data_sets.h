@@ -12,7 +12,10 @@ namespace graft::apps::agri {
 /// Training and held-out records after all checks, and what the checks found.
 struct DataSets {
   std::vector<data::Record> train, held_out;
-  std::vector<std::string> hashes;         ///< SHA-256 of every data file
+  std::vector<data::DataReport::File> files;  ///< every data file, what it was read as, its SHA-256
+  struct {
+    int64_t rows = 0, bad_rows = 0, exact_duplicates = 0, near_duplicates = 0, overlaps = 0;
+  } found;                                 ///< near_duplicates: only where they are looked for
   pipelines::DataReportSection findings;   ///< for the report
 };
 

@@ -21,7 +21,7 @@ void eval(const Invocation& call) {
   const auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
   RunFacts facts{.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = {}};
-  for (const auto& name : call.data) facts.data.push_back(name);
+  for (const auto& file : read.report.files) facts.data.push_back(file.path);
   run.write_manifest(facts);
 
   const EvaluationOptions options{.max_length = settings.train.max_length, .max_new_tokens = call.max_new_tokens.value_or(128),

@@ -51,9 +51,10 @@ std::string flat(const ConfigNode& node, const std::string& key) {
 /// Everything that a resumed run must share with the run that it continues, one `key=value` a line.
 std::string run_fingerprint(const Settings& settings, const LanguageModel& language, const DataSets& sets) {
   std::string text = "model=" + language.files.fingerprint + "\n";
-  for (size_t i = 0; i < sets.hashes.size(); ++i) text += "data file " + std::to_string(i + 1) + "=" + sets.hashes[i] + "\n";
+  for (size_t i = 0; i < sets.files.size(); ++i) text += "data file " + std::to_string(i + 1) + "=" + sets.files[i].sha256 + "\n";
   auto lasting = settings;
   lasting.train.save_every = lasting.train.evaluate_every = 0;
+  lasting.data.cache = true;
   return text + flat(ConfigNode::parse(lasting.to_yaml(), "settings"), "");
 }
 
@@ -104,11 +105,12 @@ void start_run_dir(const RunDir& run, const Invocation& call, const Settings& se
                    const DataSets& sets) {
   run.write_config(settings.to_yaml());
   RunFacts facts{.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = {}};
-  for (const auto& name : call.data) facts.data.push_back(name);
-  if (!call.eval_data.empty()) facts.data.push_back(call.eval_data);
+  for (const auto& file : sets.files) facts.data.push_back(file.path);
   run.write_manifest(facts);
   run.note("base_fingerprint", language.files.fingerprint);
-  run.note("data_sha256", sets.hashes);
+  std::vector<std::string> hashes;
+  for (const auto& file : sets.files) hashes.push_back(file.sha256);
+  run.note("data_sha256", hashes);
   run.note("compute", at::toString(language.model->storage().compute));
 }
 
@@ -119,9 +121,8 @@ void train(const Invocation& call) {
   auto language = load_for_training(call, settings);
   const auto sets = read_data_sets(call.data, call.eval_data, settings.data, static_cast<uint64_t>(settings.train.seed));
   const auto encoding = TextEncoding::of(language, settings.data, sets.train);
-  data::FitReport fit;
-  auto samples = encode_records(*language.tokenizer, encoding, sets.train, settings.train.max_length, &fit);
-  auto held_out = encode_records(*language.tokenizer, encoding, sets.held_out, settings.train.max_length);
+  auto [samples, samples_of, fit] = encode_records(*language.tokenizer, encoding, sets.train, settings.train.max_length);
+  auto held_out = encode_records(*language.tokenizer, encoding, sets.held_out, settings.train.max_length).samples;
   log_fit(fit);
 
   const auto plan = plan_training(language, samples, settings.train);

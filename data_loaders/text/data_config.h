@@ -32,7 +32,7 @@ struct DataConfig {
     v("deduplicate", deduplicate, "drop repeated training rows: off, exact or near");
     v("drop_overlap", drop_overlap, "drop training rows that hold an evaluation question");
     v("eval_share", eval_share, "share of the data held out by source document where no --eval-data is given");
-    v("cache", cache, "keep tokenised data in GRAFT_CACHE (default ~/.cache/graft)");
+    v("cache", cache, "keep tokenised data in $GRAFT_CACHE (default: $XDG_CACHE_HOME/graft or ~/.cache/graft) for the next run");
   }
 };
 

@@ -75,6 +75,16 @@ void append(const TokenView& sample, TokenBatch& to) {
 
 }  // namespace
 
+FitReport& FitReport::operator+=(const FitReport& other) {
+  samples += other.samples;
+  truncated += other.truncated;
+  split += other.split;
+  pieces += other.pieces;
+  dropped += other.dropped;
+  lost_tokens += other.lost_tokens;
+  return *this;
+}
+
 int64_t TokenBatch::target_count() const {
   return std::count_if(targets.begin(), targets.end(), [](TokenId target) { return target >= 0; });
 }

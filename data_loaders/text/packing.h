@@ -22,6 +22,8 @@ struct FitReport {
   int64_t pieces = 0;       ///< made from them
   int64_t dropped = 0;      ///< nothing to learn is left: the answer was cut away entirely, or fewer than two tokens
   int64_t lost_tokens = 0;  ///< in cut ends and dropped samples
+
+  FitReport& operator+=(const FitReport& other);
 };
 
 /// Samples of at most max_length tokens, each with at least one target, in the order given.

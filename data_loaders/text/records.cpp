@@ -14,6 +14,8 @@
 namespace graft::data {
 namespace {
 
+constexpr int64_t kHopeless = 10'000;  // bad rows at a file's start without a single good one
+
 enum class Container { kJson, kCsv, kDocument };
 
 Container container_of(const std::filesystem::path& path, std::string_view text) {
@@ -114,6 +116,11 @@ class FileReader {
   void bad(RowPlace place, const std::string& reason) {
     ++file().bad_rows;
     report_.add_bad_row(source_.file.string() + ":" + std::to_string(place.line), reason);
+    if (records_.empty() && file().bad_rows == kHopeless) {  // no data file; the rest may be gigabytes of the same
+      require_known_format();
+      file().format = name_of(format_);
+      require_mostly_good(report_, 0);
+    }
   }
 
   const DataSource& source_;

@@ -110,9 +110,14 @@ std::string token_cache_key(const std::vector<std::string>& parts) {
 }
 
 TokenCache TokenCache::standard() {
-  if (const char* folder = std::getenv("GRAFT_CACHE"); folder != nullptr && *folder != '\0') return TokenCache(folder);
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
-    return TokenCache(std::filesystem::path(home) / ".cache" / "graft");
+  const auto folder_in = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::filesystem::path(value == nullptr ? "" : value);
+  };
+  if (const auto own = folder_in("GRAFT_CACHE"); !own.empty()) return TokenCache(own);
+  // The XDG rules: a relative path counts as none.
+  if (const auto cache = folder_in("XDG_CACHE_HOME"); cache.is_absolute()) return TokenCache(cache / "graft");
+  if (const auto home = folder_in("HOME"); home.is_absolute()) return TokenCache(home / ".cache" / "graft");
   return TokenCache();
 }
 
@@ -159,7 +164,10 @@ void TokenCache::keep(const std::string& key, const TokenSet& samples, const std
 }
 
 CachedTokens TokenCache::get(const std::string& key, const std::function<CachedTokens()>& make) const {
-  if (auto found = find(key)) return *found;
+  if (auto found = find(key)) {
+    log_info("token cache: " + std::to_string(found->samples.size()) + " samples taken from " + file_of(key).string());
+    return *found;
+  }
   CachedTokens made = make();
   keep(key, made.samples, made.note);
   return made;

@@ -28,8 +28,11 @@ class TokenCache {
   /// Nowhere: finds nothing, keeps nothing.
   TokenCache() = default;
   explicit TokenCache(std::filesystem::path folder) : folder_(std::move(folder)) {}
-  /// In $GRAFT_CACHE, else ~/.cache/graft; nowhere if neither is set.
+  /// In $GRAFT_CACHE, else $XDG_CACHE_HOME/graft, else ~/.cache/graft; nowhere if none is set. Nothing ever deletes files there, a
+  /// user may at any time.
   static TokenCache standard();
+
+  bool is_somewhere() const { return !folder_.empty(); }
 
   std::optional<CachedTokens> find(const std::string& key) const;
   void keep(const std::string& key, const TokenSet& samples, const std::string& note) const;

@@ -43,4 +43,13 @@ TokenSet TokenSet::view(std::shared_ptr<const void> owner, std::span<const int64
   return set;
 }
 
+TokenSet part_of(const TokenSet& samples, int64_t begin, int64_t count) {
+  std::vector<TokenSample> part;
+  for (int64_t i = begin; i < begin + count; ++i) {
+    const auto [ids, learn] = samples[i];
+    part.push_back({{ids.begin(), ids.end()}, {learn.begin(), learn.end()}});
+  }
+  return TokenSet(part);
+}
+
 }  // namespace graft::data

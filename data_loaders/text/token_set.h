@@ -44,4 +44,7 @@ class TokenSet {
   std::span<const uint8_t> learn_;
 };
 
+/// `count` samples from `begin` on, as a set of their own; a copy.
+TokenSet part_of(const TokenSet& samples, int64_t begin, int64_t count);
+
 }  // namespace graft::data

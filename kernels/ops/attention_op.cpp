@@ -1,5 +1,7 @@
 #include "kernels/ops/attention_op.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/ops/element_of.h"
 #include "kernels/rows/attention_rows.h"
 

@@ -1,5 +1,7 @@
 #include "kernels/ops/head_loss_op.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/base/error.h"
 
 namespace graft::ops {

@@ -1,5 +1,7 @@
 #include "kernels/ops/rms_norm_op.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/ops/element_of.h"
 
 namespace graft::ops {

@@ -1,5 +1,7 @@
 #include "kernels/ops/swiglu_op.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/ops/element_of.h"
 
 namespace graft::ops {

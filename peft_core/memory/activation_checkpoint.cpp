@@ -1,5 +1,7 @@
 #include "peft_core/memory/activation_checkpoint.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/base/error.h"
 
 namespace graft::peft {

@@ -1,6 +1,7 @@
 #include "peft_core/methods/low_rank_op.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "peft_core/slots/held_base.h"
 

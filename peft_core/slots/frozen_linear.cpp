@@ -1,5 +1,7 @@
 #include "peft_core/slots/frozen_linear.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/base/error.h"
 #include "peft_core/slots/expansion_scratch.h"
 #include "peft_core/slots/held_base.h"

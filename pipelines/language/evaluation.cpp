@@ -92,13 +92,16 @@ Evaluation evaluate_perplexity(const LanguageModel& language, const TextEncoding
                                const EvaluationOptions& options) {
   Evaluation result;
   NllSum all;
-  for (const auto& record : records) {
-    const auto samples = encode_records(*language.tokenizer, encoding, {record}, options.max_length);
+  const auto encoded = encode_records(*language.tokenizer, encoding, records, options.max_length);
+  int64_t next = 0;
+  for (size_t i = 0; i < records.size(); ++i) {
+    const auto samples = data::part_of(encoded.samples, next, encoded.samples_of[i]);
+    next += encoded.samples_of[i];
     if (samples.size() == 0) continue;
     const auto sum = held_out_nll(*language.model, samples);
     if (sum.targets == 0) continue;
     all.nats += sum.nats, all.targets += sum.targets;
-    result.predictions().push_back({{"id", id_of(record)}, {"loss", sum.nats / static_cast<double>(sum.targets)}, {"tokens", sum.targets}});
+    result.predictions().push_back({{"id", id_of(records[i])}, {"loss", sum.nats / static_cast<double>(sum.targets)}, {"tokens", sum.targets}});
   }
   result.summary() = {{"task", "perplexity"}, {"items", result.predictions().size()}, {"tokens", all.targets},
                       {"loss", all.nats / static_cast<double>(std::max<int64_t>(1, all.targets))},

@@ -9,6 +9,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("GRAFT_SHARED", REPOSITORY.parent / "shared"))
 AGRI_TUNE = Path(os.environ.get("GRAFT_BIN", REPOSITORY / "build" / "release" / "bin")) / "agri_tune"
+os.environ.setdefault("GRAFT_CACHE", str(AGRI_TUNE.parents[1] / "cache"))  # tests leave nothing in the user's folders
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """More than 10,000 lines in many scripts: real agricultural text, prose, and seeded mixtures meant to be awkward."""
 
+import functools
 import json
 import random
 
@@ -74,6 +75,7 @@ def _real(limit: int) -> list[str]:
     return [part for line in lines for part in line.split("\n")][:limit]
 
 
+@functools.lru_cache(maxsize=None)
 def lines(count: int = 11000) -> list[str]:
     rng = random.Random(SEED)
     real = _real(4500)

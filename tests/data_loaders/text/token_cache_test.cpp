@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <optional>
+#include <thread>
 
 #include "peft_core/base/log.h"
 #include "tests/support/temp_dir.h"
@@ -82,13 +85,52 @@ TEST_F(TokenCacheTest, AFolderThatCannotBeWrittenCostsNothing) {
   EXPECT_FALSE(nowhere.find(key_));
 }
 
+TEST_F(TokenCacheTest, SeveralRunsMayKeepAndReadTheSameAtOnce) {
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> runs;
+  for (int run = 0; run < 4; ++run) {
+    runs.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) {
+        cache_.keep(key_, set_, "note");
+        const auto found = cache_.find(key_);
+        wrong += !found || found->note != "note" || found->samples.token_count() != 5;
+      }
+    });
+  }
+  for (auto& run : runs) run.join();
+  EXPECT_EQ(wrong, 0);
+  const auto entries = std::filesystem::directory_iterator(dir_.path());
+  EXPECT_EQ(std::distance(begin(entries), end(entries)), 1) << "temporary files are left";
+}
+
+/// Sets a variable, or takes it away for nullptr, until it goes.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    value != nullptr ? setenv(name, value, 1) : unsetenv(name);
+  }
+  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
 TEST_F(TokenCacheTest, TheEnvironmentNamesTheFolder) {
-  const char* before = std::getenv("GRAFT_CACHE");
-  const std::string kept = before != nullptr ? before : "";
-  setenv("GRAFT_CACHE", dir_.path().c_str(), 1);
-  TokenCache::standard().keep(key_, set_, "");
-  before != nullptr ? setenv("GRAFT_CACHE", kept.c_str(), 1) : unsetenv("GRAFT_CACHE");
-  EXPECT_TRUE(std::filesystem::exists(file()));
+  const auto home = (dir_ / "home").string(), shared = (dir_ / "xdg").string(), own = (dir_ / "own").string();
+  const Variable without_own("GRAFT_CACHE", nullptr), without_shared("XDG_CACHE_HOME", nullptr), at_home("HOME", home.c_str());
+  const auto kept_in = [&](const std::filesystem::path& folder) {
+    TokenCache::standard().keep(key_, set_, "");
+    return std::filesystem::exists(folder / (key_ + ".tokens"));
+  };
+  EXPECT_TRUE(kept_in(dir_ / "home" / ".cache" / "graft"));
+  const Variable with_shared("XDG_CACHE_HOME", shared.c_str());
+  EXPECT_TRUE(kept_in(dir_ / "xdg" / "graft"));
+  const Variable with_own("GRAFT_CACHE", own.c_str());
+  EXPECT_TRUE(kept_in(dir_ / "own"));
+  const Variable no_home("HOME", nullptr), no_shared("XDG_CACHE_HOME", "relative"), no_own("GRAFT_CACHE", "");
+  EXPECT_FALSE(TokenCache::standard().is_somewhere());
 }
 
 }  // namespace

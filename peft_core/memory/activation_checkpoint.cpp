@@ -1,5 +1,6 @@
 #include "peft_core/memory/activation_checkpoint.h"
 
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/base/error.h"

@@ -64,15 +64,10 @@ class ModelTensors {
     at::NoGradGuard no_gradient;
     const auto exact = in_gguf_row_order(tensor.name, tensor.value(), model_.config()).to(at::kFloat).contiguous();
     bytes_ = gguf_bytes(exact, layout_[index].type);
-    if (layout_[index].type == GgmlType::kF32) {
-      roundings_[index] = rounding_of(tensor.name, exact, exact);
-    } else {
-      const auto back = expanded(bytes_, layout_[index].type, exact.sizes());
-      expect_finite(tensor.name, back, published_type(layout_[index].type));
-      roundings_[index] = {.name = tensor.name, .largest = (back - exact).abs().max().item<double>(),
-                           .squared_error = (back - exact).square().sum(at::kDouble).item<double>(),
-                           .squared_weight = exact.square().sum(at::kDouble).item<double>()};
-    }
+    const auto type = layout_[index].type;
+    const auto back = type == GgmlType::kF32 ? exact : expanded(bytes_, type, exact.sizes());
+    if (type != GgmlType::kF32) expect_finite(tensor.name, back, published_type(type));
+    roundings_[index] = rounding_of(tensor.name, exact, back);
     return bytes_;
   }
 

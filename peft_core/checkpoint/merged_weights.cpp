@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "kernels/base/error.h"
 
 namespace graft::peft {
@@ -40,13 +42,18 @@ std::vector<MergedTensor> merged_tensors(const CausalLm& model) {
 }
 
 TensorRounding rounding_of(const std::string& name, const at::Tensor& exact, const at::Tensor& stored) {
+  constexpr int64_t kPart = 1 << 22;  // elements compared at a time: an embedding shall not stand in memory five times
   TensorRounding rounding{.name = name};
-  const auto weight = exact.to(at::kFloat);
-  rounding.squared_weight = weight.square().sum(at::kDouble).item<double>();
-  if (exact.scalar_type() == stored.scalar_type()) return rounding;  // nothing was rounded
-  const auto error = stored.to(at::kFloat) - weight;
-  rounding.largest = error.numel() == 0 ? 0 : error.abs().max().item<double>();
-  rounding.squared_error = error.square().sum(at::kDouble).item<double>();
+  const auto all_exact = exact.contiguous().view(-1), all_stored = stored.contiguous().view(-1);
+  for (int64_t begin = 0; begin < all_exact.size(0); begin += kPart) {
+    const auto count = std::min(kPart, all_exact.size(0) - begin);
+    const auto weight = all_exact.narrow(0, begin, count).to(at::kFloat);
+    rounding.squared_weight += weight.square().sum(at::kDouble).item<double>();
+    if (stored.is_same(exact)) continue;  // nothing was rounded
+    const auto error = all_stored.narrow(0, begin, count).to(at::kFloat) - weight;
+    rounding.largest = std::max(rounding.largest, error.abs().max().item<double>());
+    rounding.squared_error += error.square().sum(at::kDouble).item<double>();
+  }
   return rounding;
 }
 

@@ -75,6 +75,14 @@ std::string read_template(const JsonFields& fields) {
   return {};
 }
 
+// As for the vocabulary itself: real files leave few holes, and a damaged id must neither overflow nor ask for gigabytes.
+void expect_plausible(const AddedToken& token, int64_t vocabulary_size) {
+  const int64_t limit = vocabulary_size + 1'000'000;
+  if (token.id > limit)
+    throw IoError({.where = "added token " + formats::shown(token.content), .what = "has an id out of range",
+                   .expected = "at most " + std::to_string(limit), .got = std::to_string(token.id)});
+}
+
 std::optional<bool> read_flag(const JsonFields& fields, const char* key) {
   const Json* value = fields.find(key);
   return value == nullptr || !value->is_boolean() ? std::nullopt : std::optional(value->get<bool>());
@@ -111,7 +119,10 @@ void merge_added_tokens(const TokenizerConfig& config, const TokenVocabulary& vo
     return std::find_if(added.begin(), added.end(), [&](const auto& token) { return token.content == content; });
   };
   TokenId free = static_cast<TokenId>(vocabulary.size());
-  for (const auto& token : added) free = std::max(free, token.id + 1);
+  for (const auto& token : added) {
+    expect_plausible(token, vocabulary.size());
+    free = std::max(free, token.id + 1);
+  }
   for (AddedToken token : config.added) {
     const auto same = place(token.content);
     if (same != added.end()) {
@@ -121,6 +132,7 @@ void merge_added_tokens(const TokenizerConfig& config, const TokenVocabulary& vo
       continue;
     }
     token.id = vocabulary.find(token.content).value_or(token.id);
+    expect_plausible(token, vocabulary.size());
     free = std::max(free, token.id + 1);
     added.push_back(token);
   }

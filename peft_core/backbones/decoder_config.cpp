@@ -98,7 +98,7 @@ DecoderConfig parse_decoder_config(const json& config, const std::string& where)
   to.model_type = text_or(config, "model_type", "", where);
   const auto& known = supported_model_types();
   if (std::find(known.begin(), known.end(), to.model_type) == known.end())
-    throw InvalidArgument({.where = where, .what = "model_type '" + to.model_type + "' is not supported", .expected = join(known)});
+    throw InvalidArgument({.where = where, .what = "model_type '" + to.model_type.substr(0, 80) + "' is not supported", .expected = join(known)});
   refuse_unsupported_parts(config, where);
 
   to.hidden_size = size(config, "hidden_size", where);
@@ -127,6 +127,10 @@ void check_decoder_config(const DecoderConfig& config, const std::string& where)
   expect(config.hidden_size > 0 && config.layers > 0 && config.heads > 0 && config.key_value_heads > 0 && config.head_size > 0 &&
              config.intermediate_size > 0 && config.vocabulary > 0,
          "has a size that is not positive");
+  // Far beyond any model, and small enough that no product of two overflows and no table of one claims gigabytes.
+  expect(config.hidden_size <= 1 << 20 && config.intermediate_size <= 1 << 22 && config.heads <= 1 << 16 && config.head_size <= 1 << 16 &&
+             config.vocabulary <= 1 << 28,
+         "has a size that no model has");
   expect(config.heads % config.key_value_heads == 0, "num_attention_heads is no multiple of num_key_value_heads");
   expect(config.head_size % 2 == 0, "head_dim is odd");
   expect(config.layers <= 4096, "has more than 4,096 layers");

@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
+#include "peft_core/base/json_files.h"
 #include "peft_core/base/log.h"
 #include "peft_core/base/text_distance.h"
 #include "peft_core/checkpoint/tensor_bytes.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::peft {
 namespace {
@@ -30,7 +32,7 @@ json read_config_json(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(file))
     throw IoError({.where = folder.string(), .what = "holds no adapter_config.json",
                    .expected = "a run folder or a folder of a Hugging Face PEFT adapter"});
-  auto config = json::parse(MappedFile::open(file)->text(), nullptr, /*allow_exceptions=*/false);
+  auto config = read_json_file(file);
   if (!config.is_object() || !config.contains("peft_type") || !config["peft_type"].is_string())
     throw IoError({.where = file.string(), .what = "is no adapter config", .expected = "a JSON object with peft_type"});
   return config;
@@ -62,7 +64,7 @@ void sort_tensors(const formats::SafetensorsFile& file, const std::string& where
   auto owner = std::make_shared<std::vector<std::shared_ptr<const MappedFile>>>(file.files());
   for (const auto& [stored_name, bytes] : file.tensors()) {
     if (!stored_name.starts_with(kPrefix))
-      throw InvalidArgument({.where = where, .what = "tensor '" + stored_name + "' has no PEFT name",
+      throw InvalidArgument({.where = where, .what = "tensor '" + formats::shown(stored_name) + "' has no PEFT name",
                              .expected = "a name that begins with " + std::string(kPrefix)});
     const auto name = without_wrapping(stored_name.substr(kPrefix.size()));
     const bool of_method = belongs_to_method(name) || biases_are_method;
@@ -115,7 +117,7 @@ AdapterFiles read_adapter(const std::filesystem::path& folder) {
     throw IoError({.where = where, .what = "has a key of the wrong type", .hint = error.what()});
   }
   if (files.method == nullptr)
-    throw InvalidArgument({.where = where, .what = "peft_type " + config["peft_type"].get<std::string>() + " is not supported",
+    throw InvalidArgument({.where = where, .what = "peft_type " + formats::shown(config["peft_type"].get<std::string>()) + " is not supported",
                            .expected = join(known_peft_types())});
   files.unknown_keys = unknown_keys_of(config, where);
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
+#include "peft_core/base/json_files.h"
 #include "peft_core/base/sha256.h"
 #include "peft_core/checkpoint/gguf_source.h"
 #include "peft_core/checkpoint/safetensors_source.h"
@@ -39,20 +40,13 @@ ModelFiles open_gguf(const std::filesystem::path& path) {
   return model;
 }
 
-nlohmann::json read_config_json(const std::filesystem::path& file) {
-  const auto mapped = MappedFile::open(file);
-  auto json = nlohmann::json::parse(mapped->text(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) throw IoError({.where = file.string(), .what = "is not valid JSON"});
-  return json;
-}
-
 ModelFiles open_folder(const std::filesystem::path& path) {
   const auto config_file = path / "config.json";
   if (!std::filesystem::exists(config_file))
     throw IoError({.where = path.string(), .what = "holds no config.json", .expected = "a Hugging Face model folder or a .gguf file"});
   ModelFiles model;
   model.path = path;
-  model.config = parse_decoder_config(read_config_json(config_file), config_file.string());
+  model.config = parse_decoder_config(read_json_file(config_file), config_file.string());
   auto file = formats::SafetensorsFile::open_folder(path);
   for (const auto& mapped : file.files()) model.files.push_back(mapped->path());
   model.fingerprint = fingerprint_of(file.tensors());

@@ -12,12 +12,31 @@ namespace {
 
 bool is_expression(const std::string& pattern) { return pattern.find_first_of("*+?()[]{}|\\^$") != std::string::npos; }
 
+// The library's compiler calls itself for every term and group, so a long or deep pattern out of a file could exhaust the stack.
+void expect_modest(const std::string& pattern, const std::string& where) {
+  constexpr size_t kMostCharacters = 2000;
+  constexpr int64_t kMostGroups = 50;
+  const auto groups = std::count(pattern.begin(), pattern.end(), '(');
+  if (pattern.size() <= kMostCharacters && groups <= kMostGroups) return;
+  throw InvalidArgument({.where = where, .what = "holds a regular expression that is too large", .expected = "at most 2,000 characters and 50 groups",
+                         .got = std::to_string(pattern.size()) + " characters and " + std::to_string(groups) + " groups"});
+}
+
 std::regex compiled(const std::string& pattern, const std::string& where) {
+  expect_modest(pattern, where);
   try {
     return std::regex(pattern, std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& error) {
     throw InvalidArgument({.where = where, .what = "is no valid regular expression", .got = "'" + pattern + "'",
                            .hint = error.what()});
+  }
+}
+
+bool matches(const std::string& name, const std::regex& expression, const std::string& where) {
+  try {
+    return std::regex_match(name, expression);
+  } catch (const std::regex_error& error) {
+    throw InvalidArgument({.where = where, .what = "holds a regular expression that is too complex", .hint = error.what()});
   }
 }
 
@@ -56,7 +75,7 @@ std::vector<LinearSlot*> matching_linears(const Places& places, const std::vecto
     if (pattern == "all-linear") {
       fits = [&](const LinearSlot* slot) { return slot != places.head; };
     } else if (is_expression(pattern)) {
-      fits = [expression = compiled(pattern, where)](const LinearSlot* slot) { return std::regex_match(slot->name(), expression); };
+      fits = [&where, expression = compiled(pattern, where)](const LinearSlot* slot) { return matches(slot->name(), expression, where); };
     } else {
       fits = [&](const LinearSlot* slot) { return ends_with_name(slot->name(), pattern); };
     }
@@ -70,7 +89,7 @@ std::vector<LinearSlot*> matching_linears(const Places& places, const std::vecto
 }
 
 bool pattern_matches_end(const std::string& pattern, const std::string& name) {
-  return std::regex_match(name, compiled("(.*\\.)?(" + pattern + ")", "rank_pattern"));
+  return matches(name, compiled("(.*\\.)?(" + pattern + ")", "rank_pattern"), "rank_pattern");
 }
 
 }  // namespace graft::peft

@@ -220,5 +220,13 @@ TEST(UnicodeRegex, ClassesAreOnigurumasOnes) {
   EXPECT_THROW(UnicodeRegex("[a[b]]", "test"), InvalidArgument);
 }
 
+TEST(TokenizerFiles, AnAddedTokenFarBeyondTheVocabularyIsRefused) {
+  const auto with_id = [](const std::string& id) {
+    return testing::load_json(testing::byte_level_json({"t h"}, {}), R"({"added_tokens_decoder": {")" + id + R"(": {"content": "<far>"}}})");
+  };
+  EXPECT_EQ(with_id("300")->vocabulary_size(), 301);
+  for (const char* id : {"2000000", "2147483647"}) EXPECT_THROW(with_id(id), IoError) << id;
+}
+
 }  // namespace
 }  // namespace graft::data

@@ -113,7 +113,7 @@ TEST_F(EncodeRecordsTest, SamplesStandInTheOrderOfTheRecords) {
   max_length_ = 25;
   const auto encoded = encode();
   EXPECT_THAT(encoded.samples_of, ElementsAre(0, 1, 1));  // the questions with their marks take 26 and 23 tokens
-  EXPECT_EQ(encoded.fit.dropped, 1);
+  EXPECT_EQ(encoded.fit.dropped, 2);  // the first dialogue, and the last token of the document by itself
   EXPECT_EQ(encoded.samples.length(0), 25);
   max_length_ = 6;
   EXPECT_THAT(encode().samples_of, ElementsAre(0, 5, 0));  // the document has 1 + 3 * 8 tokens and the end

@@ -37,8 +37,10 @@ std::string shown_name(const std::filesystem::path& path) {
 void check_target(const Invocation& call) {
   const std::filesystem::path out = call.out_dir;
   if (out.extension() != ".gguf")
-    throw InvalidArgument({.where = "--out", .what = "is not the name of a GGUF file", .expected = "a name that ends in .gguf", .got = out.string()});
-  if (std::filesystem::is_directory(out)) throw InvalidArgument({.where = out.string(), .what = "is a folder", .expected = "the name of a file"});
+    throw InvalidArgument({.where = "--out", .what = "is not the name of a GGUF file", .expected = "a name that ends in .gguf",
+                           .got = out.string()});
+  if (std::filesystem::is_directory(out))
+    throw InvalidArgument({.where = out.string(), .what = "is a folder", .expected = "the name of a file"});
   if (std::filesystem::exists(out) && std::filesystem::exists(call.model) && std::filesystem::equivalent(out, call.model))
     throw InvalidArgument({.where = "--out", .what = "is the base model itself", .hint = "name another file"});
   if (call.format == "gguf-lora" && call.adapter.empty())

@@ -76,7 +76,7 @@ void read_splits(const Json& step, Splits& splits, const std::string& where) {
 
 std::string pre_tokenizer_name(const Json& root, const std::string& where) {
   Splits splits;
-  read_splits(root.value("pre_tokenizer", Json::object()), splits, where);
+  if (const auto step = root.find("pre_tokenizer"); step != root.end() && step->is_object()) read_splits(*step, splits, where);
   const auto name = split_recipe_name(splits.patterns);
   if (name && splits.bytes) return *name;
   throw InvalidArgument({.where = where, .what = "cuts text in a way that GGUF has no name for", .expected = "one of " + join(split_recipe_names())});
@@ -129,7 +129,8 @@ Tokens read_json_tokens(const std::filesystem::path& file, const TokenizerConfig
   }
   std::vector<AddedToken> added;
   for (const auto& token : root.value("added_tokens", Json::array()))
-    added.push_back({.content = token.at("content").get<std::string>(), .id = token.at("id").get<TokenId>(), .special = token.value("special", false)});
+    added.push_back({.content = token.at("content").get<std::string>(), .id = token.at("id").get<TokenId>(),
+                     .special = token.value("special", false)});
   merge_added_tokens(config, TokenVocabulary(std::move(entries), where), added);
   const auto unknown = model.value("unk_token", Json());
   put_added(tokens, added, unknown.is_string() ? std::optional(unknown.get<std::string>()) : std::nullopt);
@@ -154,8 +155,11 @@ Tokens read_sentencepiece_tokens(const std::filesystem::path& file, const Tokeni
   tokens.prefix_space = config.add_prefix_space.value_or(true);
   std::vector<TokenEntry> entries;
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
-    const auto type = processor.IsUnknown(id) ? kUnknown : processor.IsControl(id) ? kControl : processor.IsByte(id) ? kByte
-                      : processor.IsUnused(id) ? kUnused : kNormal;
+    const auto type = processor.IsUnknown(id)   ? kUnknown
+                      : processor.IsControl(id) ? kControl
+                      : processor.IsByte(id)    ? kByte
+                      : processor.IsUnused(id)  ? kUnused
+                                                : kNormal;
     tokens.put(id, processor.IdToPiece(id), type, processor.GetScore(id));
     entries.push_back({processor.IdToPiece(id), id});
   }
@@ -210,7 +214,12 @@ std::vector<GgufEntry> copied_entries(const std::filesystem::path& path) {
 
 Tokens read_folder(const std::filesystem::path& folder) {
   const auto config = read_tokenizer_config(folder);
-  if (std::filesystem::exists(folder / "tokenizer.json")) return read_json_tokens(folder / "tokenizer.json", config);
+  const auto file = folder / "tokenizer.json";
+  try {
+    if (std::filesystem::exists(file)) return read_json_tokens(file, config);
+  } catch (const Json::exception& error) {
+    throw IoError({.where = file.string(), .what = std::string("has a key of the wrong type: ") + error.what()});
+  }
   return read_sentencepiece_tokens(folder / "tokenizer.model", config);
 }
 

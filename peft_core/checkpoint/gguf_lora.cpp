@@ -19,11 +19,13 @@ using kernels::GgmlType;
 void refuse_other_changes(const CausalLm& model, const AdapterFiles& adapter) {
   const std::string only = "a GGUF adapter holds low-rank updates of matrices only";
   const std::string hint = "export the merged model with --format gguf";
-  if (adapter.method->name != "lora") throw InvalidArgument({.where = "gguf-lora", .what = only, .got = "method " + adapter.method->name, .hint = hint});
+  if (adapter.method->name != "lora")
+    throw InvalidArgument({.where = "gguf-lora", .what = only, .got = "method " + adapter.method->name, .hint = hint});
   if (!adapter.saved_modules.empty())
     throw InvalidArgument({.where = "gguf-lora", .what = only, .got = "a saved '" + adapter.saved_modules.begin()->first + "'", .hint = hint});
   if (model.config().tied_head && !head_stays_tied(model))
-    throw InvalidArgument({.where = "gguf-lora", .what = "the adapter changes lm_head, which this model's files do not hold apart from the embedding",
+    throw InvalidArgument({.where = "gguf-lora",
+                           .what = "the adapter changes lm_head, which this model's files do not hold apart from the embedding",
                            .hint = hint});
 }
 

@@ -29,7 +29,8 @@ std::filesystem::path without_trailing_slash(const std::filesystem::path& path) 
 
 }  // namespace
 
-StagedFolder::StagedFolder(std::filesystem::path target) : target_(without_trailing_slash(std::filesystem::absolute(target).lexically_normal())) {
+StagedFolder::StagedFolder(std::filesystem::path target)
+    : target_(without_trailing_slash(std::filesystem::absolute(target).lexically_normal())) {
   const auto shown = target.string();
   if (std::filesystem::exists(target_) && !std::filesystem::is_directory(target_))
     throw InvalidArgument({.where = shown, .what = "is a file", .expected = "the name of a folder to be made"});

@@ -40,7 +40,7 @@ const std::vector<std::string> kCsv{"question,A,B,C,answer\n\"Which, \"\"then\"\
 void fuzz(const std::string& name, const std::vector<std::string>& originals, uint64_t seed) {
   const graft::testing::TempDir dir;
   const auto report = graft::testing::fuzz_reader(
-      originals, graft::testing::fuzz_count(5000), seed, kWords, [&](const std::string& bytes) {
+      originals, graft::testing::fuzz_count(1500), seed, kWords, [&](const std::string& bytes) {
         graft::testing::write_text(dir / name, bytes);
         const auto set = read_records({(dir / name).string()}, {.bad_row_limit = 0.99});
         const auto duplicates = find_duplicates(set.records);
@@ -67,7 +67,7 @@ TEST(TextFuzzTest, DamagedDatasetInfoGivesNamedErrorsOnly) {
   const std::vector<std::string> infos{
       R"({"d": {"file_name": "a.json", "formatting": "alpaca", "columns": {"prompt": "ask", "response": "reply"}, "tags": {"role_tag": "r"}}})"};
   const auto report =
-      graft::testing::fuzz_reader(infos, graft::testing::fuzz_count(2000), 3, kWords, [&](const std::string& bytes) {
+      graft::testing::fuzz_reader(infos, graft::testing::fuzz_count(1500), 3, kWords, [&](const std::string& bytes) {
         graft::testing::write_text(dir / "dataset_info.json", bytes);
         read_records({dir.path().string()});
       });

@@ -15,6 +15,12 @@ namespace {
 
 using testing::TempDir;
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr long kQuarantine = 256L << 20;  // freed memory that AddressSanitizer keeps back, by default
+#else
+constexpr long kQuarantine = 0;
+#endif
+
 // Reading a damaged file may succeed; what then comes out must still work or complain.
 void read_and_use(const std::filesystem::path& file, const std::string& bytes) {
   testing::write_text(file, bytes);
@@ -33,7 +39,7 @@ void expect_survival(const std::vector<std::string>& originals, const std::strin
   for (const auto& failure : report.failures) ADD_FAILURE() << failure;
   EXPECT_GT(report.refused, tries / 20);
   // A file of some ten kilobytes has no business with more; the allowance covers allocators and the widest permitted id table.
-  EXPECT_LT(report.grown_bytes, 256L << 20);
+  EXPECT_LT(report.grown_bytes, (256L << 20) + kQuarantine);
 }
 
 TEST(TokenizerRobustness, DamagedTokenizerJsonIsRefusedOrUsable) {
@@ -43,26 +49,26 @@ TEST(TokenizerRobustness, DamagedTokenizerJsonIsRefusedOrUsable) {
   ASSERT_NE(split.find(plain), std::string::npos);
   split.replace(split.find(plain), plain.size(),
                 R"("pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|\\s+"},"behavior":"Isolated","invert":false},{"type":"Digits","individual_digits":true},{"type":"Metaspace","replacement":"_","prepend_scheme":"first"},{"type":"ByteLevel","use_regex":false}]})");
-  expect_survival({gpt2, split, testing::llama_json({"t h", "th e", "\u2581 t"})}, "tokenizer.json", 10000, 11,
+  expect_survival({gpt2, split, testing::llama_json({"t h", "th e", "\u2581 t"})}, "tokenizer.json", 1500, 11,
                   {"ByteLevel", "Split", "Sequence", "BPE", "Isolated", "Removed", "Contiguous", "Digits", "Metaspace", "Replace", "Prepend", "Strip", "Fuse",
                    "ByteFallback", "true", "false", "null", "NFC", "Lowercase"});
 }
 
 TEST(TokenizerRobustness, DamagedSentencePieceModelIsRefusedOrUsable) {
-  expect_survival({testing::sentencepiece_bytes({"\u2581", "t", "h", "e", "th", "the", "\u2581the", "a", "aa", "aaaa"})}, "tokenizer.model", 10000, 12, {});
+  expect_survival({testing::sentencepiece_bytes({"\u2581", "t", "h", "e", "th", "the", "\u2581the", "a", "aa", "aaaa"})}, "tokenizer.model", 1500, 12, {});
 }
 
 TEST(TokenizerRobustness, DamagedCharacterMapIsRefusedOrUsable) {
   const auto file = testing::shared_dir() / "data" / "tokenizers" / "sentencepiece" / "test_model.model";
   GRAFT_SKIP_UNLESS_EXISTS(file);
   const auto unigram = testing::read_text(file);
-  expect_survival({unigram}, "tokenizer.model", 600, 13, {});
+  expect_survival({unigram}, "tokenizer.model", 300, 13, {});
 }
 
 TEST(TokenizerRobustness, DamagedTiktokenFileIsRefusedOrUsable) {
   std::string lines;
   for (const char* line : {"AA==", "AQ==", "YQ==", "Yg==", "YWI=", "YWFh", "YWE=", "dGhl", "IHQ="}) lines += std::string(line) + " " + std::to_string(std::count(lines.begin(), lines.end(), '\n')) + "\n";
-  expect_survival({lines}, "tokenizer.model", 3000, 14, {});
+  expect_survival({lines}, "tokenizer.model", 1500, 14, {});
 }
 
 std::string small_gguf(const std::string& kind) {
@@ -87,7 +93,7 @@ std::string small_gguf(const std::string& kind) {
 }
 
 TEST(TokenizerRobustness, DamagedGgufMetadataIsRefusedOrUsable) {
-  expect_survival({small_gguf("gpt2"), small_gguf("llama")}, "m.gguf", 10000, 15, {"gpt2", "llama", "llama-bpe", "tokens", "merges", "scores"});
+  expect_survival({small_gguf("gpt2"), small_gguf("llama")}, "m.gguf", 1500, 15, {"gpt2", "llama", "llama-bpe", "tokens", "merges", "scores"});
 }
 
 }  // namespace

@@ -46,4 +46,9 @@ const char* StopSignal::received() const {
   return number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : nullptr;
 }
 
+void StopSignal::expect_none(const std::string& where) const {
+  if (const auto* name = received())
+    throw Unavailable({.where = where, .what = std::string("stopped by ") + name, .hint = "nothing was left there"});
+}
+
 }  // namespace graft::pipelines

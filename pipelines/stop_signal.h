@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 namespace graft::pipelines {
 
 /// While it lives, SIGINT and SIGTERM only raise a flag; the second one of a kind acts as before. A signal that the
@@ -13,6 +15,8 @@ class StopSignal {
 
   /// "SIGINT", "SIGTERM" or nullptr.
   const char* received() const;
+  /// For work that keeps nothing when it is stopped: throws Unavailable naming `where` once a signal has come.
+  void expect_none(const std::string& where) const;
 };
 
 }  // namespace graft::pipelines

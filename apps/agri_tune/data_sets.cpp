@@ -9,18 +9,12 @@ namespace {
 
 std::string count(size_t n) { return std::to_string(n); }
 
-/// A log line ends itself.
-std::string without_last_break(std::string text) {
-  if (text.ends_with('\n')) text.pop_back();
-  return text;
-}
-
 void note_report(const data::DataReport& report, DataSets& sets) {
   sets.files.insert(sets.files.end(), report.files.begin(), report.files.end());
   for (const auto& bad : report.bad_rows) sets.findings.problems.push_back(bad.place + ": " + bad.reason);
   sets.found.rows += report.row_count();
   sets.found.bad_rows += report.bad_row_count();
-  report.bad_row_count() > 0 ? log_warning(without_last_break(data::to_text(report))) : log_info(without_last_break(data::to_text(report)));
+  (report.bad_row_count() > 0 ? log_warning : log_info)(data::to_text(report));
 }
 
 void drop_duplicates(const std::string& how, DataSets& sets) {
@@ -30,7 +24,7 @@ void drop_duplicates(const std::string& how, DataSets& sets) {
     ++(duplicate.likeness == data::Likeness::kExact ? sets.found.exact_duplicates : sets.found.near_duplicates);
   sets.findings.counts.push_back({how == "near" ? "Exact and near duplicates dropped" : "Exact duplicates dropped", count(duplicates.size())});
   if (duplicates.empty()) return;
-  log_warning(without_last_break(data::to_text(duplicates, sets.train, 3)));
+  log_warning(data::to_text(duplicates, sets.train, 3));
   sets.train = data::without_duplicates(std::move(sets.train), duplicates);
 }
 
@@ -40,7 +34,7 @@ void drop_overlap(bool drop, DataSets& sets) {
   sets.found.overlaps = static_cast<int64_t>(overlaps.size());
   sets.findings.counts.push_back({std::string("Training rows with a held-out question") + (drop ? " (dropped)" : " (kept)"), count(overlaps.size())});
   if (overlaps.empty()) return;
-  log_warning(without_last_break(data::to_text(overlaps, sets.train, sets.held_out, 3)));
+  log_warning(data::to_text(overlaps, sets.train, sets.held_out, 3));
   if (drop) sets.train = data::without_overlaps(std::move(sets.train), overlaps);
 }
 
@@ -64,7 +58,7 @@ DataSets read_data_sets(const std::vector<std::string>& train, const std::string
     sets.held_out = std::move(evaluation.records);
   } else if (config.eval_share > 0) {
     const auto split = data::split_by_source(sets.train, config.eval_share, seed);
-    log_info(without_last_break(data::to_text(split)));
+    log_info(data::to_text(split));
     sets.held_out = data::take(sets.train, split.held_out);
     sets.train = data::take(sets.train, split.train);
   }

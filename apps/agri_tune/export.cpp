@@ -25,8 +25,6 @@ GgmlType chosen_type(const std::string& type) {
   return types.at(type);
 }
 
-std::string name_of(GgmlType type) { return type == GgmlType::kQ8_0 ? "q8_0" : type == GgmlType::kBF16 ? "bf16" : "f16"; }
-
 /// What people will see as the model's name: that of the folder or file.
 std::string shown_name(const std::filesystem::path& path) {
   const auto whole = std::filesystem::absolute(path).lexically_normal();
@@ -53,7 +51,7 @@ void check_target(const Invocation& call) {
 nlohmann::ordered_json export_adapter(const Invocation& call, const UnmergedModel& unmerged) {
   const auto type = chosen_type(call.type);
   peft::write_gguf_lora(call.out_dir, *unmerged.language.model, *unmerged.adapter, type, shown_name(call.adapter));
-  return {{"out", call.out_dir}, {"format", call.format}, {"type", name_of(type)},
+  return {{"out", call.out_dir}, {"format", call.format}, {"type", peft::gguf_type_option(type)},
           {"bytes", std::filesystem::file_size(call.out_dir)}, {"tensors", unmerged.adapter->tensors.size()}};
 }
 
@@ -64,17 +62,14 @@ nlohmann::ordered_json export_merged(const Invocation& call, const UnmergedModel
   const auto vocabulary = language.files.config.vocabulary;
   peft::GgufExport options{.type = type, .name = shown_name(call.model) + (call.adapter.empty() ? "" : " " + shown_name(call.adapter)),
                            .tokenizer = data::gguf_tokenizer_entries(call.model, vocabulary)};
-  options.before_tensor = [&](const std::string&) {
-    if (stop.received() != nullptr)
-      throw Unavailable({.where = call.out_dir, .what = std::string("stopped by ") + stop.received(), .hint = "nothing was left there"});
-  };
+  options.before_tensor = [&](const std::string&) { stop.expect_none(call.out_dir); };
   const auto exact = probe_logits(*language.model);
-  log_info("writing " + name_of(type) + " weights");
+  log_info("writing " + peft::gguf_type_option(type) + " weights");
   const auto roundings = peft::write_gguf_model(call.out_dir, *language.model, options);
   const auto difference = difference_of_written(call.out_dir, exact);
   const auto bytes = std::filesystem::file_size(call.out_dir);
   log_info(call.out_dir + ": " + format_bytes(static_cast<int64_t>(bytes)) + "; " + error_line(difference, roundings));
-  nlohmann::ordered_json report = {{"out", call.out_dir}, {"format", call.format}, {"type", name_of(type)}, {"bytes", bytes}};
+  nlohmann::ordered_json report = {{"out", call.out_dir}, {"format", call.format}, {"type", peft::gguf_type_option(type)}, {"bytes", bytes}};
   report.update(error_report(difference, roundings));
   return report;
 }

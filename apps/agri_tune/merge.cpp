@@ -32,13 +32,10 @@ void write_companions(const LanguageModel& language, const std::filesystem::path
   const auto& base = language.files;
   peft::HfTokenRoles roles;
   if (base.is_gguf) {
-    const auto tokenizer = data::load_tokenizer(base.path);
-    roles = {tokenizer->specials().bos, tokenizer->specials().eos, tokenizer->specials().pad};
-    data::write_hf_tokenizer(base.path, folder, base.config.max_positions);
+    const auto specials = data::write_hf_tokenizer(base.path, folder, base.config.max_positions);
+    roles = {specials.bos, specials.eos, specials.pad};
     nlohmann::ordered_json generation = {{"_from_model_config", true}};
-    if (roles.bos) generation["bos_token_id"] = *roles.bos;
-    if (roles.eos) generation["eos_token_id"] = *roles.eos;
-    if (roles.pad) generation["pad_token_id"] = *roles.pad;
+    peft::add_token_roles(generation, roles);
     write_json_file(folder / "generation_config.json", generation);
   } else {
     peft::copy_hf_companions(base.path, folder);
@@ -63,17 +60,13 @@ void merge(const Invocation& call) {
   const auto dtype = chosen_dtype(call.type, language.files.weights->stored_dtype());
   write_companions(language, folder.path(), dtype);
   const auto exact = probe_logits(*language.model);
-  const auto stop_if_asked = [&] {
-    if (stop.received() == nullptr) return;
-    throw Unavailable({.where = call.out_dir, .what = std::string("stopped by ") + stop.received(), .hint = "nothing was left there"});
-  };
   log_info("writing " + name_of(dtype) + " weights");
   const auto roundings = peft::write_hf_weights(folder.path(), peft::merged_tensors(*language.model),
-                                                {.dtype = dtype, .before_tensor = [&](const std::string&) { stop_if_asked(); }});
+                                                {.dtype = dtype, .before_tensor = [&](const std::string&) { stop.expect_none(call.out_dir); }});
   // Measured before the folder gets its name: a folder that stands there has been read back.
   const auto difference = difference_of_written(folder.path(), exact);
   const auto bytes = weight_bytes(folder.path());
-  stop_if_asked();
+  stop.expect_none(call.out_dir);
   folder.commit();
   log_info(call.out_dir + ": " + format_bytes(bytes) + "; " + error_line(difference, roundings));
   nlohmann::ordered_json report = {{"out", call.out_dir}, {"type", name_of(dtype)}, {"weight_bytes", bytes},

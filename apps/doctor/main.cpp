@@ -9,12 +9,13 @@
 #include "kernels/base/cpu_features.h"
 #include "peft_core/base/memory_figures.h"
 #include "pipelines/build_info.h"
+#include "pipelines/progress_line.h"
 
 namespace {
 
-void line(const char* what, const std::string& value) { fmt::print("{:<18}{}\n", what, value); }
+using graft::pipelines::format_bytes;
 
-std::string gib(int64_t bytes) { return fmt::format("{:.1f} GiB", static_cast<double>(bytes) / (1 << 30)); }
+void line(const char* what, const std::string& value) { fmt::print("{:<18}{}\n", what, value); }
 
 const char* yes_no(bool value) { return value ? "yes" : "no"; }
 
@@ -30,8 +31,8 @@ void print_processor() {
 
 void print_memory() {
   const auto memory = graft::read_memory_figures();
-  line("memory", fmt::format("{}, {} available{}", gib(memory.total), gib(memory.available),
-                             memory.limit ? ", limited to " + gib(*memory.limit) : ""));
+  line("memory", fmt::format("{}, {} available{}", format_bytes(memory.total), format_bytes(memory.available),
+                             memory.limit ? ", limited to " + format_bytes(*memory.limit) : ""));
 }
 
 void print_build() {

@@ -159,7 +159,7 @@ void write_configs(const std::filesystem::path& folder, const GgufTokens& tokens
 
 }  // namespace
 
-void write_hf_tokenizer(const std::filesystem::path& gguf, const std::filesystem::path& folder, int64_t longest) {
+Tokenizer::Specials write_hf_tokenizer(const std::filesystem::path& gguf, const std::filesystem::path& folder, int64_t longest) {
   const auto tokenizer = read_gguf_tokenizer(gguf);  // checks the metadata, so that what follows can rely on it
   const auto& specials = tokenizer->specials();
   const auto file = GgufFile::open(gguf);
@@ -170,6 +170,7 @@ void write_hf_tokenizer(const std::filesystem::path& gguf, const std::filesystem
                      {"post_processor", post_processor(tokens, specials)}, {"decoder", parts["decoder"]}, {"model", parts["model"]}};
   write_json_file(folder / "tokenizer.json", json);
   write_configs(folder, tokens, specials, longest);
+  return specials;
 }
 
 }  // namespace graft::data

@@ -10,13 +10,6 @@ namespace {
 
 constexpr int64_t kLogitRows = 256;  // rows of logits made at a time
 
-void expect_vocabulary(const WeightSource& weights, const std::string& name, const DecoderConfig& config) {
-  const auto shape = weights.shape(name);
-  if (shape.size() == 2 && shape[0] == config.vocabulary && shape[1] == config.hidden_size) return;
-  throw InvalidArgument({.where = name, .what = "has another shape than the model's config says",
-                         .expected = std::to_string(config.vocabulary) + " x " + std::to_string(config.hidden_size)});
-}
-
 }  // namespace
 
 TokenStream TokenStream::of(std::span<const int32_t> ids, std::span<const int32_t> lengths) {
@@ -36,16 +29,15 @@ CausalLm::CausalLm(DecoderConfig config, const WeightSource& weights, const Base
   frequencies_ = at::tensor(at::ArrayRef<float>(frequencies), at::kFloat);
 
   const std::string embedding = "model.embed_tokens.weight", head = "lm_head.weight";
-  expect_vocabulary(weights, embedding, config_);
+  const std::vector<int64_t> table = {config_.vocabulary, config_.hidden_size};
+  expect_shape(weights, embedding, table);
   embedding_ = weights.matrix(embedding, storage, /*quantizable=*/false);
   for (int64_t i = 0; i < config_.layers; ++i)
     layers_.push_back(std::make_unique<DecoderLayer>(config_, i, weights, storage));
   const std::string norm = "model.norm.weight";
-  if (weights.shape(norm) != std::vector<int64_t>{config_.hidden_size})
-    throw InvalidArgument({.where = norm, .what = "has another shape than the model's config says",
-                           .expected = std::to_string(config_.hidden_size)});
+  expect_shape(weights, norm, {config_.hidden_size});
   final_norm_ = weights.small(norm);
-  if (!config_.tied_head) expect_vocabulary(weights, head, config_);
+  if (!config_.tied_head) expect_shape(weights, head, table);
   head_ = LinearSlot("lm_head", config_.tied_head ? embedding_ : weights.matrix(head, storage, /*quantizable=*/false), {});
 
   for (auto& layer : layers_) layer->add_places(places_);

@@ -11,35 +11,22 @@
 namespace graft::peft {
 namespace {
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const auto size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
-  return text;
-}
-
 /// Where a layer's tensors come from: checks every shape against the config.
 struct LayerReader {
   const WeightSource& weights;
   const BaseStorage& storage;
   std::string prefix;
 
-  void expect(const std::string& name, const std::vector<int64_t>& shape) const {
-    const auto found = weights.shape(name);
-    if (found != shape)
-      throw InvalidArgument({.where = name, .what = "has another shape than the model's config says", .expected = shape_text(shape),
-                             .got = shape_text(found)});
-  }
-
   LinearSlot linear(const std::string& part, int64_t out, int64_t in) const {
     const auto name = prefix + part;
-    expect(name + ".weight", {out, in});
+    expect_shape(weights, name + ".weight", {out, in});
     at::Tensor bias;
-    if (weights.has(name + ".bias")) expect(name + ".bias", {out}), bias = weights.small(name + ".bias");
+    if (weights.has(name + ".bias")) expect_shape(weights, name + ".bias", {out}), bias = weights.small(name + ".bias");
     return {name, weights.matrix(name + ".weight", storage, /*quantizable=*/true), bias};
   }
 
   at::Tensor norm(const std::string& part, int64_t size) const {
-    expect(prefix + part + ".weight", {size});
+    expect_shape(weights, prefix + part + ".weight", {size});
     return weights.small(prefix + part + ".weight");
   }
 };

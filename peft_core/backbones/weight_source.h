@@ -35,4 +35,7 @@ class WeightSource {
   virtual std::shared_ptr<FrozenLinear> matrix(const std::string& name, const BaseStorage& storage, bool quantizable) const = 0;
 };
 
+/// Throws InvalidArgument naming the tensor if its stored shape is another.
+void expect_shape(const WeightSource& weights, const std::string& name, const std::vector<int64_t>& shape);
+
 }  // namespace graft::peft

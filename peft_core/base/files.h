@@ -36,6 +36,9 @@ class MappedFile {
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
+/// Asks the disk to keep what was renamed into the folder; does nothing where the system refuses.
+void sync_folder(const std::filesystem::path& folder);
+
 /// The whole text of a file; throws IoError.
 std::string read_file(const std::filesystem::path& path);
 

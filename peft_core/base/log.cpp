@@ -22,6 +22,7 @@ Log& the_log() {
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 
 void write_line(LogLevel needed, std::string_view prefix, std::string_view line) {
+  if (line.ends_with('\n')) line.remove_suffix(1);
   auto& log = the_log();
   const std::lock_guard lock(log.mutex);
   if (log.level < needed) return;

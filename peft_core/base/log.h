@@ -5,7 +5,7 @@
 
 namespace graft {
 
-/// One line on stderr; stdout belongs to results. While a progress bar is drawn, the line goes above it. Thread-safe.
+/// One line on stderr, with or without its line break; stdout belongs to results. While a progress bar is drawn, the line goes above it. Thread-safe.
 void log_info(std::string_view line);
 void log_warning(std::string_view line);
 

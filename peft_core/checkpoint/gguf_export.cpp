@@ -40,8 +40,6 @@ at::Tensor expanded(std::span<const std::byte> bytes, GgmlType type, at::IntArra
   return values;
 }
 
-std::string published_type(GgmlType type) { return type == GgmlType::kQ8_0 ? "q8_0" : "f16"; }
-
 /// The file's tensors and, when asked, the bytes of one.
 class ModelTensors {
  public:
@@ -66,7 +64,7 @@ class ModelTensors {
     bytes_ = gguf_bytes(exact, layout_[index].type);
     const auto type = layout_[index].type;
     const auto back = type == GgmlType::kF32 ? exact : expanded(bytes_, type, exact.sizes());
-    if (type != GgmlType::kF32) expect_finite(tensor.name, back, published_type(type));
+    if (type != GgmlType::kF32) expect_finite(tensor.name, back, gguf_type_option(type));
     roundings_[index] = rounding_of(tensor.name, exact, back);
     return bytes_;
   }
@@ -93,13 +91,19 @@ class ModelTensors {
 
 }  // namespace
 
-std::string gguf_architecture(const DecoderConfig& config) { return config.model_type == "mistral" ? "llama" : config.model_type; }
-
 at::Tensor in_gguf_row_order(const std::string& published, const at::Tensor& tensor, const DecoderConfig& config) {
-  const bool rotated = published.find(".q_proj.") != std::string::npos || published.find(".k_proj.") != std::string::npos;
-  if (!rotated || gguf_architecture(config) != "llama") return tensor;
+  if (!gguf_reorders_rows(published, config)) return tensor;
   const auto order = llama_row_order(tensor.size(0) / config.head_size, config.head_size);
   return at::empty_like(tensor).index_copy_(0, at::tensor(at::ArrayRef<int64_t>(order), at::kLong), tensor);
+}
+
+std::string gguf_type_option(GgmlType type) {
+  switch (type) {
+    case GgmlType::kF32: return "f32";
+    case GgmlType::kBF16: return "bf16";
+    case GgmlType::kQ8_0: return "q8_0";
+    default: return "f16";
+  }
 }
 
 GgmlType gguf_type_for_rows(GgmlType wanted, int64_t row_length) {

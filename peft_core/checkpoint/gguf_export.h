@@ -23,14 +23,14 @@ struct GgufExport {
 /// Source   the GGUF specification and the tensor names of the `gguf` package.
 std::vector<TensorRounding> write_gguf_model(const std::filesystem::path& file, const CausalLm& model, const GgufExport& options);
 
-/// "llama", "qwen2", "qwen3": what general.architecture says of a model type.
-std::string gguf_architecture(const DecoderConfig& config);
-
 /// Rows of a query or key weight, bias or LoRA B (out, …) from Hugging Face's order into the file's; other tensors as they are.
 at::Tensor in_gguf_row_order(const std::string& published, const at::Tensor& tensor, const DecoderConfig& config);
 
 /// The bytes of a tensor in a GGUF type. F32, F16 and BF16 round to nearest even.
 std::vector<std::byte> gguf_bytes(const at::Tensor& tensor, kernels::GgmlType type);
+
+/// "f16", "bf16", "q8_0": as --type spells it.
+std::string gguf_type_option(kernels::GgmlType type);
 
 /// `wanted`, or F16 where the rows do not fill its blocks.
 kernels::GgmlType gguf_type_for_rows(kernels::GgmlType wanted, int64_t row_length);

@@ -4,7 +4,7 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/log.h"
-#include "peft_core/checkpoint/gguf_export.h"
+#include "peft_core/checkpoint/gguf_source.h"
 
 namespace graft::peft {
 namespace {

@@ -45,12 +45,6 @@ void read_rope(const formats::GgufFile& file, const std::string& arch, DecoderCo
   config.frequency_divisors.assign(values.begin(), values.end());
 }
 
-bool is_rotated(const std::string& name) {
-  for (const auto* part : {"q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias"})
-    if (name.ends_with(part)) return true;
-  return false;
-}
-
 }  // namespace
 
 DecoderConfig decoder_config_of(const formats::GgufFile& file) {
@@ -96,6 +90,13 @@ std::string gguf_tensor_name(const std::string& published) {
   return {};
 }
 
+std::string gguf_architecture(const DecoderConfig& config) { return config.model_type == "mistral" ? "llama" : config.model_type; }
+
+bool gguf_reorders_rows(const std::string& published, const DecoderConfig& config) {
+  const bool rotated = published.find(".q_proj.") != std::string::npos || published.find(".k_proj.") != std::string::npos;
+  return rotated && gguf_architecture(config) == "llama";
+}
+
 std::vector<int64_t> llama_row_order(int64_t heads, int64_t head_size) {
   std::vector<int64_t> order;
   order.reserve(static_cast<size_t>(heads * head_size));
@@ -132,7 +133,7 @@ std::shared_ptr<FrozenLinear> GgufSource::blocks(const std::string& name) const 
   const auto& tensor = stored(name);
   if (tensor.shape.size() != 2)
     throw IoError({.where = where_of(file_), .what = "tensor '" + tensor.name + "' is no matrix"});
-  if (config_.model_type != "llama" || !is_rotated(name))
+  if (!gguf_reorders_rows(name, config_))
     return gguf_linear(tensor.type, tensor.shape[0], tensor.shape[1], tensor.bytes, file_.file());
   const auto order = llama_row_order(tensor.shape[0] / config_.head_size, config_.head_size);
   const auto row_bytes = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
@@ -147,7 +148,7 @@ at::Tensor GgufSource::small(const std::string& name) const {
   auto values = at::empty(tensor.shape, at::kFloat);
   kernels::dequantize_blocks(tensor.type, tensor.bytes,
                              std::span<float>(values.mutable_data_ptr<float>(), static_cast<size_t>(values.numel())));
-  if (config_.model_type == "llama" && is_rotated(name)) {
+  if (gguf_reorders_rows(name, config_)) {
     const auto order = llama_row_order(tensor.shape[0] / config_.head_size, config_.head_size);
     values = values.index_select(0, at::tensor(at::ArrayRef<int64_t>(order), at::kLong));
   }

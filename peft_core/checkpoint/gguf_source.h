@@ -12,6 +12,12 @@ DecoderConfig decoder_config_of(const formats::GgufFile& file);
 /// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight"; empty if GGUF has no such tensor.
 std::string gguf_tensor_name(const std::string& published);
 
+/// "llama", "qwen2", "qwen3": what general.architecture says of a model type.
+std::string gguf_architecture(const DecoderConfig& config);
+
+/// True for query and key weights and biases of the llama architecture, whose rows a GGUF file holds in llama_row_order().
+bool gguf_reorders_rows(const std::string& published, const DecoderConfig& config);
+
 /// Row r of a query or key weight in Hugging Face order lies at row `order[r]` in a GGUF file of the llama architecture, which
 /// rotates neighbouring pairs where Hugging Face rotates halves.
 std::vector<int64_t> llama_row_order(int64_t heads, int64_t head_size);

@@ -69,9 +69,9 @@ void add_rope(Json& json, const DecoderConfig& config, const std::string& where)
 }
 
 void add_biases(Json& json, const ModelFiles& base) {
+  if (base.config.model_type == "qwen2") return;  // its q, k and v always have one
   const auto has = [&](const std::string& part) { return base.weights->has("model.layers.0." + part + ".bias"); };
   const bool queries = has("self_attn.q_proj"), output = has("self_attn.o_proj");
-  if (base.config.model_type == "qwen2") return;  // its q, k and v always have one
   if (queries != output)
     throw InvalidArgument({.where = base.path.string(), .what = "has a bias on some of q, k, v and o only",
                            .expected = "on all or none, as Hugging Face's " + class_name(base.config.model_type) + " has them"});
@@ -105,13 +105,17 @@ Json made_config(const ModelFiles& base, const HfTokenRoles& roles) {
   }
   add_rope(json, c, base.path.string());
   add_biases(json, base);
-  if (roles.bos) json["bos_token_id"] = *roles.bos;
-  if (roles.eos) json["eos_token_id"] = *roles.eos;
-  if (roles.pad) json["pad_token_id"] = *roles.pad;
+  add_token_roles(json, roles);
   return json;
 }
 
 }  // namespace
+
+void add_token_roles(Json& json, const HfTokenRoles& roles) {
+  if (roles.bos) json["bos_token_id"] = *roles.bos;
+  if (roles.eos) json["eos_token_id"] = *roles.eos;
+  if (roles.pad) json["pad_token_id"] = *roles.pad;
+}
 
 Json hf_config(const ModelFiles& base, at::ScalarType dtype, bool tied_head, const HfTokenRoles& roles) {
   const auto file = base.path / "config.json";

@@ -27,6 +27,9 @@ struct HfTokenRoles {
   std::optional<int64_t> bos, eos, pad;
 };
 
+/// Sets bos_token_id and its siblings for the roles that there are.
+void add_token_roles(nlohmann::ordered_json& json, const HfTokenRoles& roles);
+
 /// The config.json of the written folder: a Hugging Face base's own with unknown keys kept, else made from the model's shape.
 /// Throws   InvalidArgument where Hugging Face has no words for the shape (free frequency factors).
 nlohmann::ordered_json hf_config(const ModelFiles& base, at::ScalarType dtype, bool tied_head, const HfTokenRoles& roles);

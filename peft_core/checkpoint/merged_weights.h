@@ -34,7 +34,7 @@ struct TensorRounding {
 
 TensorRounding rounding_of(const std::string& name, const at::Tensor& exact, const at::Tensor& stored);
 
-/// Throws InvalidArgument if a finite value of `exact` lies beyond what `stored`'s type can hold.
+/// Throws InvalidArgument if a stored value is not finite: the weight lay beyond what `type` can hold.
 void expect_finite(const std::string& name, const at::Tensor& stored, const std::string& type);
 
 }  // namespace graft::peft

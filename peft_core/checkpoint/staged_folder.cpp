@@ -1,6 +1,5 @@
 #include "peft_core/checkpoint/staged_folder.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,19 +7,13 @@
 #include <cstring>
 
 #include "kernels/base/error.h"
+#include "peft_core/base/files.h"
 
 namespace graft::peft {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
   throw IoError({.where = path.string(), .what = what + ": " + std::strerror(errno)});
-}
-
-void sync_folder(const std::filesystem::path& folder) {
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
 }
 
 std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
+#include "peft_core/base/text_distance.h"
 
 namespace graft::pipelines {
 namespace {
@@ -56,10 +57,8 @@ void refuse_unmergeable(const peft::MethodSpec& method, const std::string& where
   std::vector<std::string> mergeable;
   for (const auto& other : peft::builtin_methods())
     if (other.traits.mergeable) mergeable.push_back(other.name);
-  std::string known;
-  for (const auto& name : mergeable) known += (known.empty() ? "" : ", ") + name;
   throw InvalidArgument({.where = where, .what = "an adapter of method '" + method.name + "' cannot be folded into weights",
-                         .expected = known, .hint = "use it beside its base with --adapter"});
+                         .expected = join(mergeable), .hint = "use it beside its base with --adapter"});
 }
 
 }  // namespace

@@ -34,6 +34,13 @@ class Mutator {
   std::vector<std::string> words_;
 };
 
+/// Freed memory that AddressSanitizer keeps back, by default: what a bound on `grown_bytes` has to allow for.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr long kQuarantine = 256L << 20;
+#else
+constexpr long kQuarantine = 0;
+#endif
+
 struct FuzzReport {
   size_t accepted = 0;               ///< the damage did no harm
   size_t refused = 0;                ///< a graft::Error, as it should be

@@ -15,12 +15,6 @@ namespace {
 
 using testing::TempDir;
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr long kQuarantine = 256L << 20;  // freed memory that AddressSanitizer keeps back, by default
-#else
-constexpr long kQuarantine = 0;
-#endif
-
 // Reading a damaged file may succeed; what then comes out must still work or complain.
 void read_and_use(const std::filesystem::path& file, const std::string& bytes) {
   testing::write_text(file, bytes);
@@ -39,7 +33,7 @@ void expect_survival(const std::vector<std::string>& originals, const std::strin
   for (const auto& failure : report.failures) ADD_FAILURE() << failure;
   EXPECT_GT(report.refused, tries / 20);
   // A file of some ten kilobytes has no business with more; the allowance covers allocators and the widest permitted id table.
-  EXPECT_LT(report.grown_bytes, (256L << 20) + kQuarantine);
+  EXPECT_LT(report.grown_bytes, (256L << 20) + testing::kQuarantine);
 }
 
 TEST(TokenizerRobustness, DamagedTokenizerJsonIsRefusedOrUsable) {

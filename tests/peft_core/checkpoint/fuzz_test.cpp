@@ -26,13 +26,8 @@ using testing::tiny_model;
 using testing::TinyWeights;
 using testing::write_text;
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr long kQuarantine = 256L << 20;  // freed memory that AddressSanitizer keeps back, by default
-#else
-constexpr long kQuarantine = 0;
-#endif
 // The models have 0.3 MB; a reader that believed a damaged size would want gigabytes.
-constexpr long kMostMemory = (256L << 20) + kQuarantine;
+constexpr long kMostMemory = (256L << 20) + testing::kQuarantine;
 
 class CheckpointFuzz : public ::testing::Test {
  protected:

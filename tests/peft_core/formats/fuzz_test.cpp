@@ -19,13 +19,8 @@ using graft::testing::TempDir;
 using graft::testing::write_text;
 
 constexpr size_t kUsualCount = 10000;
-#if defined(__SANITIZE_ADDRESS__)
-constexpr long kQuarantine = 256L << 20;  // freed memory that AddressSanitizer keeps back, by default
-#else
-constexpr long kQuarantine = 0;
-#endif
 // The largest damaged file has 0.5 MB (deep nesting); a reader that believed a number in it would want gigabytes.
-constexpr long kMostMemory = (128L << 20) + kQuarantine;
+constexpr long kMostMemory = (128L << 20) + graft::testing::kQuarantine;
 
 void expect_sound(const FuzzReport& report, size_t count) {
   EXPECT_THAT(report.failures, ::testing::IsEmpty());

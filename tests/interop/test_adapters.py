@@ -198,14 +198,10 @@ def test_nf4_base_gives_the_logits_of_bitsandbytes(bases, tmp_path):
     TOLERANCE holds as for a dense base. (A wrong code anywhere would move logits by 1e-2 and more: NF4's steps are a tenth.)"""
     pytest.importorskip("bitsandbytes")
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    base = bases("llama3")
+    base = bases("llama3-whole-blocks")
     adapters.make(base, LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS), tmp_path / "a")
-    quantised = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, attn_implementation="eager",
-        quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                               bnb_4bit_compute_dtype=torch.float32)).eval()
+    quantised = tiny_models.load_nf4(base).eval()
     nf4 = ["--set", "base.quantize=nf4", "--set", "base.dtype=fp32"]
     expected = tiny_models.logits_of(quantised, IDS)
     assert_apart(expected, tiny_models.logits_of(tiny_models.load(base), IDS))

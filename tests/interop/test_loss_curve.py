@@ -140,19 +140,13 @@ def test_documents_beyond_max_length_are_split(bases, tmp_path):
 def test_nf4_base_follows_bitsandbytes(bases, tmp_path):
     """Equal NF4 weights, fp32 products on both sides: the dense bound holds."""
     pytest.importorskip("bitsandbytes")
-    import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    base, start = bases("llama3")
+    base, start = bases("llama3-whole-blocks")
     texts = training.rows(STEPS * 2)
     data = training.write_rows(tmp_path / "rows.jsonl", texts)
     ours = training.train_here(base, data, tmp_path / "run", {"base.quantize": "nf4"}, "--init-adapter", start)
-    quantised = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, attn_implementation="eager",
-        quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                               bnb_4bit_compute_dtype=torch.float32))
-    model = PeftModel.from_pretrained(quantised, start, is_trainable=True)
+    model = PeftModel.from_pretrained(tiny_models.load_nf4(base), start, is_trainable=True)
     ids = training.token_ids(texts, tiny_models.byte_tokenizer())
     compare(ours, training.train_in_peft(model, training.cut(ids, STEPS, 1, 2), training.Recipe()))
 

@@ -133,8 +133,8 @@ def test_nf4_has_the_bytes_of_bitsandbytes(one_thread, tmp_path):
                     "f32": functional.dequantize_4bit(codes, nested)}
         for part, theirs in expected.items():
             assert same_bits(answer[f"{name}.{part}"].numpy(), theirs.numpy()), f"{name}: {part}"
-        nested.dtype = torch.bfloat16
-        narrow = functional.dequantize_4bit(codes, nested)
+        # Not against its own bf16 kernel: on AVX-512 that one rounds before it scales, and flushes denormals.
+        narrow = functional.dequantize_4bit(codes, nested).to(torch.bfloat16)
         assert torch.equal(answer[f"{name}.bf16"].view(torch.int16), narrow.reshape(-1).view(torch.int16)), f"{name}: bf16"
 
 

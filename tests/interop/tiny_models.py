@@ -18,10 +18,15 @@ _SHAPE = dict(vocab_size=VOCABULARY, hidden_size=64, intermediate_size=160, num_
 _LLAMA3_SCALING = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                        original_max_position_embeddings=64)
 
+# Rows of whole NF4 blocks: on AVX-512, bitsandbytes 0.50.2 expands other rows wrongly (a row's last, shorter block shifts the scales).
+_WHOLE_BLOCKS = {**_SHAPE, "intermediate_size": 192}
+
 CONFIGS = {
     "llama2": lambda: LlamaConfig(**_SHAPE, num_key_value_heads=4, rms_norm_eps=1e-5, tie_word_embeddings=False),
     "llama3": lambda: LlamaConfig(**_SHAPE, num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=False,
                                   rope_theta=500000.0, rope_scaling=_LLAMA3_SCALING),
+    "llama3-whole-blocks": lambda: LlamaConfig(**_WHOLE_BLOCKS, num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=False,
+                                               rope_theta=500000.0, rope_scaling=_LLAMA3_SCALING),
     "mistral": lambda: MistralConfig(**_SHAPE, num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=False,
                                      head_dim=32, sliding_window=None, rope_theta=1e6),
     "mistral-window": lambda: MistralConfig(**_SHAPE, num_key_value_heads=2, tie_word_embeddings=False, sliding_window=4096),
@@ -61,6 +66,21 @@ def build(kind: str, seed: int = 1, **changes):
     model = AutoModelForCausalLM.from_config(config)
     randomise(model, seed)
     return model.float().eval()
+
+
+def load_nf4(folder: Path):
+    """The model in bitsandbytes' NF4 with double quantisation, fp32 products, kept in its published packing: what it repacks for AVX-512
+    needs a package of kernels that is fetched from a hub."""
+    from transformers import BitsAndBytesConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager",
+        quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                               bnb_4bit_compute_dtype=torch.float32))
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def byte_tokenizer(vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:

@@ -436,16 +436,19 @@ void set_threads(int count) {
   omp_set_num_threads(count);
 }
 
-TEST_P(Operators, ResultsAreTheSameForOneAndTwoThreadsAndRunToRun) {
+/// Same bytes run to run. Between thread counts LibTorch's fp32 product may split its sums elsewhere (it does on AVX-512), so there only
+/// the rounding of its sums is allowed: at most some thousand terms of 2^-24 each, of random sign.
+TEST_P(Operators, ResultsAreTheSameRunToRunAndNearlySoForOneAndTwoThreads) {
   const int before = at::get_num_threads();
   set_threads(1);
-  const auto one = everything(dtype());
+  const auto one = everything(dtype()), one_again = everything(dtype());
   set_threads(2);
   const auto two = everything(dtype()), again = everything(dtype());
   set_threads(before);
   for (size_t i = 0; i < one.size(); ++i) {
-    EXPECT_TRUE(at::equal(two[i], again[i])) << "run to run, result " << i;
-    EXPECT_TRUE(at::equal(one[i], two[i])) << "threads, result " << i << ", error " << relative_error(two[i], one[i].to(at::kDouble));
+    EXPECT_TRUE(at::equal(one[i], one_again[i])) << "run to run with one thread, result " << i;
+    EXPECT_TRUE(at::equal(two[i], again[i])) << "run to run with two threads, result " << i;
+    EXPECT_LT(relative_error(two[i], one[i].to(at::kDouble)), dtype() == at::kFloat ? 2e-6 : 1e-2) << "threads, result " << i;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "kernels/base/cpu_features.h"
+#include "kernels/base/error.h"
 #include "peft_core/base/memory_figures.h"
 #include "pipelines/build_info.h"
 #include "pipelines/progress_line.h"
@@ -20,11 +21,12 @@ void line(const char* what, const std::string& value) { fmt::print("{:<18}{}\n",
 const char* yes_no(bool value) { return value ? "yes" : "no"; }
 
 void print_processor() {
-  const auto& cpu = graft::kernels::cpu_features();
+  const auto& cpu = graft::kernels::processor_features();
   line("processor", fmt::format("{}, {} threads", cpu.brand, std::thread::hardware_concurrency()));
   line("  AVX2", yes_no(cpu.avx2));
   line("  AVX-512", fmt::format("{}, with bf16 products: {}", yes_no(cpu.avx512), yes_no(cpu.avx512_bf16)));
   line("  AMX bf16", yes_no(cpu.amx_bf16));
+  if (const char* limit = std::getenv("GRAFT_CPU")) line("  GRAFT_CPU", std::string(limit) + ": kernels use no more than that");
   line("  computes in", graft::kernels::has_fast_bfloat16() ? "bf16 for 16-bit and quantised weights, fp32 for fp32 weights"
                                                             : "fp32; weights may be held in 16 or fewer bits");
 }
@@ -51,7 +53,12 @@ void print_build() {
 }  // namespace
 
 int main() {
-  print_processor();
-  print_memory();
-  print_build();
+  try {
+    print_processor();
+    print_memory();
+    print_build();
+  } catch (const graft::Error& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return error.exit_code();
+  }
 }

@@ -1,7 +1,10 @@
 #include "kernels/base/cpu_features.h"
 
 #include <array>
+#include <cstdlib>
 #include <cstring>
+
+#include "kernels/base/error.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -74,10 +77,35 @@ CpuFeatures read_features() { return {}; }
 
 #endif
 
+/// The features without those above `level`.
+CpuFeatures limited(CpuFeatures f, const std::string& level) {
+  const std::array<std::string, 4> levels = {"generic", "avx2", "avx512", "amx"};
+  size_t rank = 0;
+  while (rank < levels.size() && levels[rank] != level) ++rank;
+  if (rank == levels.size())
+    throw InvalidArgument({.where = "GRAFT_CPU", .what = "is unknown", .expected = "amx, avx512, avx2 or generic", .got = level});
+  const std::array<bool, 4> has = {true, f.avx2, f.avx512, f.amx_bf16};
+  if (!has[rank]) throw Unavailable({.where = "GRAFT_CPU", .what = "names " + level + ", which this processor has not", .got = f.brand});
+  if (rank < 3) f.amx_bf16 = false;
+  if (rank < 2) f.avx512 = f.avx512_bf16 = false;
+  if (rank < 1) f.avx2 = f.f16c = false;
+  return f;
+}
+
+CpuFeatures chosen_features() {
+  const char* level = std::getenv("GRAFT_CPU");
+  return level == nullptr || *level == '\0' ? processor_features() : limited(processor_features(), level);
+}
+
 }  // namespace
 
-const CpuFeatures& cpu_features() {
+const CpuFeatures& processor_features() {
   static const CpuFeatures features = read_features();
+  return features;
+}
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = chosen_features();
   return features;
 }
 

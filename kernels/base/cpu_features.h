@@ -4,7 +4,7 @@
 
 namespace graft::kernels {
 
-/// What this processor and its operating system offer, read once.
+/// Instruction sets that kernels choose between.
 struct CpuFeatures {
   bool avx2 = false;
   bool f16c = false;
@@ -14,6 +14,12 @@ struct CpuFeatures {
   std::string brand;         ///< the processor's own name
 };
 
+/// What this processor and its operating system offer, read once.
+const CpuFeatures& processor_features();
+
+/// What kernels may use: the processor's, or fewer where the environment variable GRAFT_CPU is `avx512`, `avx2` or `generic`, so that each
+/// variant can be tried on one machine. `amx`, like no value, takes all. Read once.
+/// Throws   InvalidArgument for another value, Unavailable where the processor lacks what GRAFT_CPU names.
 const CpuFeatures& cpu_features();
 
 /// True where 16-bit products run faster than fp32 ones (AMX or AVX512-BF16); elsewhere they are several times slower.

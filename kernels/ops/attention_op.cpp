@@ -2,8 +2,10 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "kernels/ops/element_of.h"
-#include "kernels/rows/attention_rows.h"
+#include <array>
+
+#include "kernels/attention/attention.h"
+#include "kernels/ops/attention_with_libtorch.h"
 
 namespace graft::ops {
 namespace {
@@ -11,112 +13,39 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-// Long enough that the products are efficient, short enough that causal blocks skip most of the keys that no query sees.
-constexpr int64_t kQueryBlock = 128;
-
-/// One sequence seen as (key heads, group · tokens, width): query heads that share a key head become rows of one matrix, so that
-/// keys and values are never repeated.
-struct Heads {
-  int64_t key_heads, group, width;
-
-  at::Tensor queries(const at::Tensor& q, int64_t begin, int64_t count) const {
-    return q.narrow(0, begin, count).view({count, key_heads, group, width}).permute({1, 2, 0, 3}).reshape(
-        {key_heads, group * count, width});
-  }
-  void write_queries(const at::Tensor& block, at::Tensor q, int64_t begin, int64_t count) const {
-    q.narrow(0, begin, count).view({count, key_heads, group, width}).permute({1, 2, 0, 3}).copy_(
-        block.view({key_heads, group, count, width}));
-  }
-  /// Statistics (group rows of a block) <-> (N, Hq).
-  at::Tensor statistics(const at::Tensor& s, int64_t begin, int64_t count) const {
-    return s.narrow(0, begin, count).view({count, key_heads, group}).permute({1, 2, 0}).contiguous();
-  }
-  void write_statistics(const at::Tensor& block, at::Tensor s, int64_t begin, int64_t count) const {
-    s.narrow(0, begin, count).view({count, key_heads, group}).permute({1, 2, 0}).copy_(block);
-  }
-};
-
-/// (L, Hk, D) -> (Hk, L, D), a view.
-at::Tensor by_head(const at::Tensor& kv) { return kv.permute({1, 0, 2}); }
-
-struct KeyRange {
-  int64_t begin, count;
-};
-
-KeyRange keys_of(const AttentionShape& shape, int64_t first_query, int64_t queries, int64_t keys) {
-  if (!shape.causal) return {0, keys};
-  const int64_t begin = shape.window > 0 ? std::max<int64_t>(0, first_query + 1 - shape.window) : 0;
-  return {begin, std::min(keys, first_query + queries) - begin};
+kernels::HeadRows<const uint16_t> head_rows(const at::Tensor& t) {
+  return {.data = reinterpret_cast<const uint16_t*>(t.const_data_ptr<at::BFloat16>()), .stride = t.stride(0)};
 }
 
-kernels::AttentionBlock block_of(const Heads& heads, const AttentionShape& shape, int64_t first_query, int64_t queries,
-                                 KeyRange keys) {
-  return {.groups = heads.key_heads * heads.group, .queries = queries, .keys = keys.count,
-          .first_position = first_query - keys.begin, .causal = shape.causal, .window = shape.window,
-          .scale = static_cast<float>(shape.scale)};
+kernels::HeadRows<uint16_t> mutable_head_rows(at::Tensor& t) {
+  return {.data = reinterpret_cast<uint16_t*>(t.mutable_data_ptr<at::BFloat16>()), .stride = t.stride(0)};
 }
 
-/// Queries [0, T) of one sequence stand at positions [offset, offset + T) of the keys. Writes out and, where defined, lse (T, Hq).
-void forward_sequence(const Heads& heads, const AttentionShape& shape, const at::Tensor& q, const at::Tensor& k,
-                      const at::Tensor& v, at::Tensor out, at::Tensor lse) {
-  const int64_t tokens = q.size(0), offset = k.size(0) - tokens;
-  const auto keys = by_head(k), values = by_head(v);
-  for (int64_t begin = 0; begin < tokens; begin += kQueryBlock) {
-    const int64_t count = std::min(kQueryBlock, tokens - begin);
-    const auto range = keys_of(shape, offset + begin, count, k.size(0));
-    auto scores = at::bmm(heads.queries(q, begin, count), keys.narrow(1, range.begin, range.count).transpose(1, 2));
-    auto statistics = at::empty({heads.key_heads, heads.group, count}, scores.options().dtype(at::kFloat));
-    kernels::softmax_rows(element_of(scores), block_of(heads, shape, offset + begin, count, range), scores.mutable_data_ptr(),
-                          statistics.mutable_data_ptr<float>());
-    heads.write_queries(at::bmm(scores, values.narrow(1, range.begin, range.count)), out, begin, count);
-    if (lse.defined()) heads.write_statistics(statistics, lse, begin, count);
-  }
+std::span<const int32_t> as_span(const at::Tensor& lengths) {
+  return {lengths.const_data_ptr<int32_t>(), static_cast<size_t>(lengths.numel())};
 }
 
-struct SequenceGradients {
-  at::Tensor dq, dk, dv;  // dq like q; dk, dv (Hk, L, D) fp32, added to
-};
-
-void backward_sequence(const Heads& heads, const AttentionShape& shape, const at::Tensor& g, const at::Tensor& q,
-                       const at::Tensor& k, const at::Tensor& v, const at::Tensor& lse, const at::Tensor& delta,
-                       SequenceGradients& to) {
-  const int64_t tokens = q.size(0);
-  const auto keys = by_head(k), values = by_head(v);
-  for (int64_t begin = 0; begin < tokens; begin += kQueryBlock) {
-    const int64_t count = std::min(kQueryBlock, tokens - begin);
-    const auto range = keys_of(shape, begin, count, tokens);
-    const auto seen_keys = keys.narrow(1, range.begin, range.count), seen_values = values.narrow(1, range.begin, range.count);
-    const auto queries = heads.queries(q, begin, count), gradient = heads.queries(g, begin, count);
-
-    auto p = at::bmm(queries, seen_keys.transpose(1, 2));
-    auto ds = at::bmm(gradient, seen_values.transpose(1, 2));
-    const auto block_lse = heads.statistics(lse, begin, count), block_delta = heads.statistics(delta, begin, count);
-    kernels::softmax_rows_backward(element_of(p), block_of(heads, shape, begin, count, range), block_lse.const_data_ptr<float>(),
-                                   block_delta.const_data_ptr<float>(), p.mutable_data_ptr(), ds.mutable_data_ptr());
-
-    to.dv.narrow(1, range.begin, range.count).add_(at::bmm(p.transpose(1, 2), gradient));
-    to.dk.narrow(1, range.begin, range.count).add_(at::bmm(ds.transpose(1, 2), queries));
-    heads.write_queries(at::bmm(ds, seen_keys), to.dq, begin, count);
-  }
-}
-
-Heads heads_of(const at::Tensor& q, const at::Tensor& k) {
-  GRAFT_ASSERT(q.size(1) % k.size(1) == 0);
-  return {.key_heads = k.size(1), .group = q.size(1) / k.size(1), .width = q.size(2)};
+/// The problem as the kernel takes it; nothing where it has no variant for this processor or shape.
+std::optional<kernels::AttentionProblem> kernel_problem(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                                        std::span<const int32_t> lengths, std::span<const int32_t> key_lengths,
+                                                        const AttentionShape& shape) {
+  if (q.scalar_type() != at::kBFloat16) return std::nullopt;
+  kernels::AttentionProblem problem{.lengths = lengths, .key_lengths = key_lengths, .heads = q.size(1), .key_heads = k.size(1),
+                                    .width = q.size(2), .causal = shape.causal, .window = shape.window,
+                                    .scale = static_cast<float>(shape.scale), .q = head_rows(q), .k = head_rows(k), .v = head_rows(v)};
+  return kernels::attention_supported(problem) ? std::optional(problem) : std::nullopt;
 }
 
 struct Attention : public torch::autograd::Function<Attention> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& lengths, bool causal, int64_t window, double scale) {
     const AttentionShape shape{causal, window, scale};
-    const auto heads = heads_of(q, k);
     auto out = at::empty_like(q);
     auto lse = at::empty({q.size(0), q.size(1)}, q.options().dtype(at::kFloat));
-    int64_t start = 0;
-    for (const auto length : std::span(lengths.const_data_ptr<int32_t>(), static_cast<size_t>(lengths.numel()))) {
-      const auto part = [&](const at::Tensor& t) { return t.narrow(0, start, length); };
-      forward_sequence(heads, shape, part(q), part(k), part(v), part(out), part(lse));
-      start += length;
+    if (const auto problem = kernel_problem(q, k, v, as_span(lengths), {}, shape)) {
+      kernels::attention_forward(*problem, mutable_head_rows(out), lse.mutable_data_ptr<float>());
+    } else {
+      forward_with_libtorch(shape, q, k, v, as_span(lengths), out, lse);
     }
     ctx->save_for_backward({q, k, v, lengths, out, lse});
     ctx->saved_data["causal"] = causal;
@@ -130,20 +59,14 @@ struct Attention : public torch::autograd::Function<Attention> {
     const auto &q = saved[0], &k = saved[1], &v = saved[2], &lengths = saved[3], &out = saved[4], &lse = saved[5];
     const AttentionShape shape{ctx->saved_data["causal"].toBool(), ctx->saved_data["window"].toInt(),
                                ctx->saved_data["scale"].toDouble()};
-    const auto heads = heads_of(q, k);
     const auto g = gradients[0].contiguous();
-    const auto delta = at::mul(g, out).sum(-1, /*keepdim=*/false, at::kFloat);
     auto dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
-    int64_t start = 0;
-    for (const auto length : std::span(lengths.const_data_ptr<int32_t>(), static_cast<size_t>(lengths.numel()))) {
-      const auto part = [&](const at::Tensor& t) { return t.narrow(0, start, length); };
-      const auto sums = k.options().dtype(at::kFloat);
-      SequenceGradients to{part(dq), at::zeros({heads.key_heads, length, heads.width}, sums),
-                           at::zeros({heads.key_heads, length, heads.width}, sums)};
-      backward_sequence(heads, shape, part(g), part(q), part(k), part(v), part(lse), part(delta), to);
-      part(dk).copy_(by_head(to.dk));
-      part(dv).copy_(by_head(to.dv));
-      start += length;
+    if (const auto problem = kernel_problem(q, k, v, as_span(lengths), {}, shape)) {
+      kernels::attention_backward(*problem, {.out = head_rows(out), .out_gradient = head_rows(g), .log_sum_exp = lse.const_data_ptr<float>(),
+                                             .dq = mutable_head_rows(dq), .dk = mutable_head_rows(dk), .dv = mutable_head_rows(dv)});
+    } else {
+      const auto delta = at::mul(g, out).sum(-1, /*keepdim=*/false, at::kFloat);
+      backward_with_libtorch(shape, {g, q, k, v, lse, delta}, as_span(lengths), {dq, dk, dv});
     }
     return {dq, dk, dv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -159,7 +82,12 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 at::Tensor attention_with_cache(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape) {
   auto out = at::empty_like(q);
-  forward_sequence(heads_of(q, k), shape, q, k, v, out, {});
+  const std::array<int32_t, 1> queries = {static_cast<int32_t>(q.size(0))}, keys = {static_cast<int32_t>(k.size(0))};
+  if (const auto problem = kernel_problem(q, k, v, queries, keys, shape)) {
+    kernels::attention_forward(*problem, mutable_head_rows(out), nullptr);
+  } else {
+    forward_with_libtorch(shape, q, k, v, queries, out, {});
+  }
   return out;
 }
 

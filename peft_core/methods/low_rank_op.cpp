@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/products.h"
 #include "peft_core/slots/held_base.h"
 
 namespace graft::peft {
@@ -23,13 +24,10 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
                             const std::optional<at::Tensor>& bias, std::shared_ptr<const FrozenLinear> base, double scale,
                             double dropout, int64_t seed) {
-    const auto dtype = x.scalar_type();
-    auto y = base->project(x);
-    if (bias) y.add_(*bias);
     const auto mask = dropout_mask(x, dropout, static_cast<uint64_t>(seed));
-    const auto down = at::mm(mask.defined() ? x * mask : x, a.to(dtype).t());  // (N, r)
-    y.addmm_(down, b.to(dtype).t(), 1, scale);
-    ctx->save_for_backward({x, a, b});
+    const auto down = ops::narrow_product(mask.defined() ? x * mask : x, a);  // (N, r)
+    auto y = base->project(x, {.bias = bias.value_or(at::Tensor()), .down = down, .up = b, .scale = scale});
+    ctx->save_for_backward({x, a, b, down});
     ctx->saved_data["base"] = hold_base(std::move(base));
     ctx->saved_data["biased"] = bias.has_value();
     ctx->saved_data["scale"] = scale;
@@ -40,26 +38,22 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 
   static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const auto &x = saved[0], &a = saved[1], &b = saved[2];
+    const auto &x = saved[0], &a = saved[1], &b = saved[2], &down = saved[3];
     const auto& g = gradients[0];
-    const auto dtype = x.scalar_type();
     const double scale = ctx->saved_data["scale"].toDouble();
     const auto mask = dropout_mask(x, ctx->saved_data["dropout"].toDouble(), static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
-    const auto dropped = mask.defined() ? x * mask : x;
-    const auto a_cast = a.to(dtype);
 
-    const auto down = at::mm(dropped, a_cast.t());                // (N, r)
-    const auto db = at::mm(g.t(), down).to(at::kFloat).mul_(scale);  // (out, r)
-    const auto ddown = at::mm(g, b.to(dtype)).mul_(scale);        // (N, r)
-    const auto da = at::mm(ddown.t(), dropped).to(at::kFloat);    // (r, in)
+    const auto db = ops::factor_gradient_transposed(down, g, scale);                      // (out, r)
+    const auto ddown = ops::narrow_product(g, b.t(), scale);                              // (N, r)
+    const auto da = ops::factor_gradient(ddown, mask.defined() ? x * mask : x);           // (r, in)
 
     at::Tensor dx, dbias;
     if (ctx->needs_input_grad(0)) {
-      dx = held_base(ctx->saved_data["base"]).project_back(g);
+      const auto& held = held_base(ctx->saved_data["base"]);
       if (mask.defined()) {
-        dx.add_(at::mm(ddown, a_cast).mul_(mask));
+        dx = held.project_back(g).add_(at::mm(ddown, a.to(x.scalar_type())).mul_(mask));
       } else {
-        dx.addmm_(ddown, a_cast);
+        dx = held.project_back(g, {.down = ddown, .up = a.t()});
       }
     }
     if (ctx->saved_data["biased"].toBool() && ctx->needs_input_grad(3)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);

@@ -2,9 +2,12 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "kernels/base/error.h"
 #include "peft_core/slots/expansion_scratch.h"
 #include "peft_core/slots/held_base.h"
+#include "peft_core/slots/packed_scratch.h"
 
 namespace graft::peft {
 namespace {
@@ -23,9 +26,22 @@ class DenseLinear final : public FrozenLinear {
  protected:
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }
 
+  at::Tensor packed(ops::Side side) const override {
+    auto& kept = side == ops::Side::kForward ? forward_ : backward_;
+    if (!kept.defined()) {
+      auto memory = at::empty({ops::packed_size(out_features(), in_features(), side)}, at::kBFloat16);
+      pack(side, memory);
+      kept = memory;
+    }
+    return kept;
+  }
+
  private:
   at::Tensor weight_;
+  mutable at::Tensor forward_, backward_;  // packed at their first use
 };
+
+constexpr int64_t kStretch = 1 << 18;  // values of a weight that are expanded and packed at a time
 
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
@@ -33,8 +49,7 @@ using torch::autograd::tensor_list;
 struct FrozenProduct : public torch::autograd::Function<FrozenProduct> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const std::optional<at::Tensor>& bias,
                             std::shared_ptr<const FrozenLinear> base) {
-    auto y = base->project(x);
-    if (bias) y.add_(*bias);
+    auto y = base->project(x, {.bias = bias.value_or(at::Tensor())});
     ctx->saved_data["biased"] = bias.has_value();
     ctx->saved_data["base"] = hold_base(std::move(base));
     return y;
@@ -52,7 +67,10 @@ struct FrozenProduct : public torch::autograd::Function<FrozenProduct> {
 
 }  // namespace
 
-FrozenLinear::~FrozenLinear() { ExpansionScratch::shared().forget(); }
+FrozenLinear::~FrozenLinear() {
+  ExpansionScratch::shared().forget();
+  PackedScratch::shared().forget();
+}
 
 at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype) const {
   if (const auto stored = as_stored(); stored.defined() && stored.scalar_type() == dtype) return stored.narrow(0, begin, count);
@@ -60,12 +78,25 @@ at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype
                                              [&](at::Tensor& to) { expand(begin, count, to); });
 }
 
-at::Tensor FrozenLinear::project(const at::Tensor& x) const {
-  return at::mm(x, rows(0, out_features_, x.scalar_type()).t());
+at::Tensor FrozenLinear::product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const {
+  const bool forward = side == ops::Side::kForward;
+  if (ops::runs_on_tiles(x)) return ops::packed_product(x, packed(side), forward ? out_features_ : in_features_, terms);
+  const auto weight = rows(0, out_features_, x.scalar_type());
+  auto y = at::mm(x, forward ? weight.t() : weight);
+  ops::add_terms(y, terms);
+  return y;
 }
 
-at::Tensor FrozenLinear::project_back(const at::Tensor& g) const {
-  return at::mm(g, rows(0, out_features_, g.scalar_type()));
+at::Tensor FrozenLinear::packed(ops::Side side) const {
+  return PackedScratch::shared().packed(this, side, ops::packed_size(out_features_, in_features_, side),
+                                        [&](at::Tensor& to) { pack(side, to); });
+}
+
+void FrozenLinear::pack(ops::Side side, at::Tensor& to) const {
+  // A stretch fits the second cache beside its packed copy.
+  const int64_t stretch = std::max<int64_t>(32, (kStretch / in_features_) / 32 * 32);
+  for (int64_t begin = 0; begin < out_features_; begin += stretch)
+    ops::pack_rows(rows(begin, std::min(stretch, out_features_ - begin), at::kBFloat16), begin, out_features_, side, to);
 }
 
 at::Tensor FrozenLinear::gather(const at::Tensor& ids, at::ScalarType dtype) const {

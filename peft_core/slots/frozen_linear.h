@@ -6,12 +6,16 @@
 #include <memory>
 #include <string>
 
+#include "kernels/ops/products.h"
+
 namespace graft::peft {
 
 /// A weight that never changes: dense, NF4 or GGUF blocks. A method cannot tell which. It owns its layout and its two products.
 ///
-/// Unless the stored weight already is a matrix in the dtype of x, its rows are expanded into a scratch that all weights share,
-/// and multiplied from there (docs/decisions/0004-expand-into-scratch.md). Calls come from one thread at a time.
+/// On matrix units both products read the weight in their own order: a dense one is laid out once for each side that is used, a
+/// quantised one again before each product, into a scratch that all weights share (docs/decisions/0009-packed-weights.md). Elsewhere
+/// LibTorch multiplies, from a shared scratch where the stored weight is no matrix in the dtype of x (0004-expand-into-scratch.md).
+/// Calls come from one thread at a time.
 class FrozenLinear {
  public:
   FrozenLinear(int64_t out_features, int64_t in_features) : out_features_(out_features), in_features_(in_features) {}
@@ -22,12 +26,12 @@ class FrozenLinear {
   int64_t out_features() const { return out_features_; }
   int64_t in_features() const { return in_features_; }
 
-  /// y = x Wᵀ, (N, in) -> (N, out), in x's dtype, without bias and without autograd.
-  virtual at::Tensor project(const at::Tensor& x) const;
-  /// dx = g W, (N, out) -> (N, in).
-  virtual at::Tensor project_back(const at::Tensor& g) const;
+  /// y = x Wᵀ + terms, (N, in) -> (N, out), in x's dtype, without autograd.
+  at::Tensor project(const at::Tensor& x, const ops::ProductTerms& terms = {}) const { return product(x, ops::Side::kForward, terms); }
+  /// dx = g W + terms, (N, out) -> (N, in).
+  at::Tensor project_back(const at::Tensor& g, const ops::ProductTerms& terms = {}) const { return product(g, ops::Side::kBackward, terms); }
   /// Rows [begin, begin + count) as a matrix of `dtype`; may lie in the shared scratch, valid until the next call of any weight.
-  virtual at::Tensor rows(int64_t begin, int64_t count, at::ScalarType dtype) const;
+  at::Tensor rows(int64_t begin, int64_t count, at::ScalarType dtype) const;
   /// Rows by number, ids (N) int64 -> (N, in), a copy of its own (embeddings).
   at::Tensor gather(const at::Tensor& ids, at::ScalarType dtype) const;
   /// The whole weight in fp32, a copy of its own, (out, in).
@@ -42,8 +46,14 @@ class FrozenLinear {
  protected:
   /// Expands rows into `to` (count, in), contiguous, fp32 or bf16.
   virtual void expand(int64_t begin, int64_t count, at::Tensor& to) const = 0;
+  /// The weight in the order of the matrix units, valid until the next call of any weight.
+  virtual at::Tensor packed(ops::Side side) const;
+  /// Writes the packed weight, a stretch of rows at a time.
+  void pack(ops::Side side, at::Tensor& to) const;
 
  private:
+  at::Tensor product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const;
+
   int64_t out_features_, in_features_;
 };
 

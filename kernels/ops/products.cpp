@@ -1,0 +1,90 @@
+#include "kernels/ops/products.h"
+
+#include <algorithm>
+
+#include "kernels/packed_linear/packed_linear.h"
+#include "kernels/tiles/tiles.h"
+
+namespace graft::ops {
+namespace {
+
+const uint16_t* bits(const at::Tensor& t) { return reinterpret_cast<const uint16_t*>(t.const_data_ptr<at::BFloat16>()); }
+uint16_t* mutable_bits(at::Tensor& t) { return reinterpret_cast<uint16_t*>(t.mutable_data_ptr<at::BFloat16>()); }
+
+/// Rows of neighbouring values, as the kernels read them.
+at::Tensor with_plain_rows(const at::Tensor& x) { return x.stride(1) == 1 || x.size(1) <= 1 ? x : x.contiguous(); }
+
+int64_t row_stride(const at::Tensor& x) { return std::max(x.stride(0), x.size(1)); }
+
+kernels::Factor factor(const at::Tensor& f, double scale) {
+  return {.fp32 = f.const_data_ptr<float>(), .row_stride = f.stride(0), .column_stride = f.stride(1), .scale = static_cast<float>(scale)};
+}
+
+at::Tensor gradient_on_tiles(const at::Tensor& narrow, const at::Tensor& wide, double scale, bool transposed) {
+  const auto columns_of = with_plain_rows(wide);
+  const int64_t rank = narrow.size(1), columns = wide.size(1);
+  auto out = at::empty(transposed ? at::IntArrayRef{columns, rank} : at::IntArrayRef{rank, columns}, wide.options().dtype(at::kFloat));
+  kernels::factor_gradient({.rows = wide.size(0), .rank = rank, .columns = columns, .narrow = bits(narrow), .narrow_stride = row_stride(narrow),
+                            .wide = bits(columns_of), .wide_stride = row_stride(columns_of), .scale = static_cast<float>(scale),
+                            .transposed = transposed, .out = out.mutable_data_ptr<float>(), .out_stride = out.size(1)});
+  return out;
+}
+
+}  // namespace
+
+bool runs_on_tiles(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && kernels::tiles_supported(); }
+
+void add_terms(at::Tensor& y, const ProductTerms& terms) {
+  if (terms.bias.defined()) y.add_(terms.bias);
+  if (terms.down.defined()) y.addmm_(terms.down, terms.up.to(y.scalar_type()).t(), 1, terms.scale);
+}
+
+int64_t packed_size(int64_t out, int64_t in, Side side) {
+  return side == Side::kForward ? kernels::packed_weight_size(out, in) : kernels::packed_weight_size(in, out);
+}
+
+void pack_rows(const at::Tensor& rows, int64_t first, int64_t out, Side side, at::Tensor& packed) {
+  const auto pack = side == Side::kForward ? kernels::pack_weight : kernels::pack_weight_transposed;
+  pack({.values = bits(rows), .stride = row_stride(rows), .first = first, .count = rows.size(0)}, out, rows.size(1), mutable_bits(packed));
+}
+
+at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed, int64_t columns, const ProductTerms& terms) {
+  const auto rows = with_plain_rows(x);
+  auto y = at::empty({x.size(0), columns}, x.options());
+  kernels::PackedLinear product{.rows = x.size(0), .in = x.size(1), .out = columns, .x = bits(rows), .x_stride = row_stride(rows),
+                                .weight = bits(packed), .y = mutable_bits(y), .y_stride = columns};
+  const auto bias = terms.bias.defined() ? terms.bias.to(at::kFloat).contiguous() : terms.bias;
+  if (bias.defined()) product.bias = bias.const_data_ptr<float>();
+  if (terms.down.defined()) {
+    product.rank = terms.down.size(1);
+    product.down = bits(terms.down);
+    product.down_stride = row_stride(terms.down);
+    product.up = factor(terms.up, terms.scale);
+  }
+  kernels::packed_linear(product);
+  return y;
+}
+
+at::Tensor narrow_product(const at::Tensor& x, const at::Tensor& a, double scale) {
+  if (!runs_on_tiles(x)) {
+    auto down = at::mm(x, a.to(x.scalar_type()).t());
+    return scale == 1.0 ? down : down.mul_(scale);
+  }
+  const auto rows = with_plain_rows(x);
+  auto down = at::empty({x.size(0), a.size(0)}, x.options());
+  kernels::narrow_product({.rows = x.size(0), .in = x.size(1), .rank = a.size(0), .x = bits(rows), .x_stride = row_stride(rows),
+                           .a = factor(a, scale), .down = mutable_bits(down), .down_stride = a.size(0)});
+  return down;
+}
+
+at::Tensor factor_gradient(const at::Tensor& narrow, const at::Tensor& wide, double scale) {
+  if (runs_on_tiles(wide)) return gradient_on_tiles(narrow, wide, scale, /*transposed=*/false);
+  return at::mm(narrow.t(), wide).to(at::kFloat).mul_(scale);
+}
+
+at::Tensor factor_gradient_transposed(const at::Tensor& narrow, const at::Tensor& wide, double scale) {
+  if (runs_on_tiles(wide)) return gradient_on_tiles(narrow, wide, scale, /*transposed=*/true);
+  return at::mm(wide.t(), narrow).to(at::kFloat).mul_(scale);
+}
+
+}  // namespace graft::ops

@@ -1,0 +1,20 @@
+#pragma once
+
+// Private to the tile variant: factors in packed order.
+
+#include <cstdint>
+
+#include "kernels/packed_linear/layout.h"
+#include "kernels/packed_linear/packed_linear.h"
+#include "kernels/tiles/tiles.h"
+
+#if GRAFT_HAS_TILES
+
+namespace graft::kernels::detail {
+
+/// Blocks [blocks.begin, blocks.end) of 32 rows of a (rows, columns) factor, in the order of pack_weight(); the first goes to `packed`.
+GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, Range blocks, uint16_t* packed);
+
+}  // namespace graft::kernels::detail
+
+#endif

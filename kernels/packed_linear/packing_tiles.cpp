@@ -1,0 +1,118 @@
+#include <omp.h>
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+#include "kernels/packed_linear/packing.h"
+#include "kernels/packed_linear/variants.h"
+
+#if GRAFT_HAS_TILES
+
+namespace graft::kernels::detail {
+namespace {
+
+/// 32 outputs x 32 inputs, row-major: a pair of inputs moves as one.
+GRAFT_TILES void pack_block(const uint16_t* source, int64_t stride, uint16_t* block) {
+  transpose_16(source, stride * 2, block);
+  transpose_16(source + 16 * stride, stride * 2, block + kTileSize);
+}
+
+/// 32 inputs x 32 outputs, row-major: the pairs come from two rows.
+GRAFT_TILES void pack_block_transposed(const uint16_t* source, int64_t stride, uint16_t* block) {
+  for (int64_t pair = 0; pair < 16; ++pair) {
+    const __m512i even = _mm512_loadu_si512(source + 2 * pair * stride), odd = _mm512_loadu_si512(source + (2 * pair + 1) * stride);
+    const auto interleaved = interleave(even, odd);
+    _mm512_storeu_si512(block + 32 * pair, interleaved.first);
+    _mm512_storeu_si512(block + kTileSize + 32 * pair, interleaved.second);
+  }
+}
+
+/// A block that ends early, filled up with zeros.
+GRAFT_TILES const uint16_t* padded_block(const uint16_t* source, int64_t stride, int64_t rows, int64_t columns, uint16_t* scratch) {
+  const __mmask32 mask = first_of_32(columns);
+  for (int64_t row = 0; row < kBlock; ++row) {
+    const __m512i values = row < rows ? _mm512_maskz_loadu_epi16(mask, source + row * stride) : _mm512_setzero_si512();
+    _mm512_store_si512(scratch + row * kBlock, values);
+  }
+  return scratch;
+}
+
+/// One block of 32 rows of W, all its columns, to either order.
+GRAFT_TILES void pack_rows(const WeightRows& rows, int64_t block_row, int64_t out, int64_t in, bool transposed, uint16_t* packed) {
+  alignas(64) uint16_t scratch[kBlockSize];
+  const int64_t count = std::min(kBlock, rows.count - block_row * kBlock), n_block = rows.first / kBlock + block_row;
+  for (int64_t k_block = 0; k_block < blocks_for(in); ++k_block) {
+    const uint16_t* source = rows.values + block_row * kBlock * rows.stride + k_block * kBlock;
+    const int64_t columns = std::min(kBlock, in - k_block * kBlock);
+    const bool whole = count == kBlock && columns == kBlock;
+    const uint16_t* from = whole ? source : padded_block(source, rows.stride, count, columns, scratch);
+    const int64_t stride = whole ? rows.stride : kBlock;
+    if (transposed) {
+      pack_block_transposed(from, stride, packed + (k_block * blocks_for(out) + n_block) * kBlockSize);
+    } else {
+      pack_block(from, stride, packed + (n_block * blocks_for(in) + k_block) * kBlockSize);
+    }
+  }
+}
+
+void pack_all_rows(const WeightRows& rows, int64_t out, int64_t in, bool transposed, uint16_t* packed) {
+  const int64_t blocks = blocks_for(rows.count);
+#pragma omp parallel for schedule(static) if (blocks > 1 && rows.count * in > 65536)
+  for (int64_t block = 0; block < blocks; ++block) pack_rows(rows, block, out, in, transposed, packed);
+}
+
+/// 32 x 32 values of a factor, converted, along the direction in which they are contiguous. `lines` x `length` of them exist.
+GRAFT_TILES void convert_block(const Factor& factor, int64_t first, int64_t stride, int64_t lines, int64_t length, uint16_t* block) {
+  const __m512 scale = _mm512_set1_ps(factor.scale);
+  const __mmask16 low = first_of_16(length), high = first_of_16(length - 16);
+  for (int64_t line = 0; line < kBlock; ++line) {
+    __m512 a = _mm512_setzero_ps(), b = a;
+    if (line < lines && factor.fp32 != nullptr) {
+      const float* source = factor.fp32 + first + line * stride;
+      a = _mm512_maskz_loadu_ps(low, source);
+      b = _mm512_maskz_loadu_ps(high, source + 16);
+    } else if (line < lines) {
+      const uint16_t* source = factor.bf16 + first + line * stride;
+      a = widen_bfloat16(_mm256_maskz_loadu_epi16(low, source));
+      b = widen_bfloat16(_mm256_maskz_loadu_epi16(high, source + 16));
+    }
+    _mm512_store_si512(block + line * kBlock, round_to_bfloat16(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale)));
+  }
+}
+
+}  // namespace
+
+GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, Range blocks, uint16_t* packed) {
+  alignas(64) uint16_t scratch[kBlockSize];
+  for (int64_t row = blocks.begin * kBlock; row < blocks.end * kBlock; row += kBlock) {
+    for (int64_t column = 0; column < columns; column += kBlock) {
+      const int64_t first = row * factor.row_stride + column * factor.column_stride;
+      uint16_t* block = packed + ((row / kBlock - blocks.begin) * blocks_for(columns) + column / kBlock) * kBlockSize;
+      if (factor.column_stride == 1) {
+        convert_block(factor, first, factor.row_stride, rows - row, columns - column, scratch);
+        pack_block(scratch, kBlock, block);
+      } else {
+        convert_block(factor, first, factor.column_stride, columns - column, rows - row, scratch);
+        pack_block_transposed(scratch, kBlock, block);
+      }
+    }
+  }
+}
+
+void pack_weight_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) { pack_all_rows(rows, out, in, false, packed); }
+void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) {
+  pack_all_rows(rows, out, in, true, packed);
+}
+
+}  // namespace graft::kernels::detail
+
+#else
+
+namespace graft::kernels::detail {
+
+void pack_weight_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(tiles_supported()); }
+void pack_weight_transposed_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(tiles_supported()); }
+
+}  // namespace graft::kernels::detail
+
+#endif

@@ -1,0 +1,137 @@
+#pragma once
+
+// What every kernel on AMX tiles needs. Private to kernels/; a file that includes it compiles for any processor, since the
+// instructions are allowed function by function with GRAFT_TILES.
+
+#include "kernels/base/cpu_features.h"
+#include "kernels/tiles/aligned_buffer.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define GRAFT_HAS_TILES 1
+#else
+#define GRAFT_HAS_TILES 0
+#endif
+
+namespace graft::kernels {
+
+/// Asks the operating system for the tiles' state at its first call; AVX-512 with bf16 conversions is required beside them.
+inline bool tiles_supported() {
+  return GRAFT_HAS_TILES != 0 && cpu_features().amx_bf16 && cpu_features().avx512 && cpu_features().avx512_bf16;
+}
+
+}  // namespace graft::kernels
+
+#if GRAFT_HAS_TILES
+
+// GCC 12 takes the registers that its own intrinsics leave undefined on purpose for a mistake of ours.
+#if !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// Before a function or lambda body that uses tiles or AVX-512. Templates and inline functions from elsewhere stay as they are.
+#define GRAFT_TILES __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
+#define GRAFT_TILES_INLINE inline __attribute__((always_inline)) GRAFT_TILES
+
+namespace graft::kernels {
+
+constexpr int64_t kTileRows = 16;   ///< rows of a tile, and columns of an fp32 tile
+constexpr int64_t kTileBytes = 64;  ///< bytes a row: 32 bf16 or 16 fp32
+constexpr int64_t kTileDepth = 32;  ///< bf16 values that one tile product adds up
+
+/// The compiler does not know that a tile load reads memory: call this between vector stores and the tile loads that see them.
+inline void before_tile_loads() { __asm__ volatile("" ::: "memory"); }
+
+/// This thread's tile registers, from construction to destruction; sessions on one thread must not nest, and every thread of a parallel
+/// region needs its own. All eight tiles are 16 rows of 64 bytes, unless a block has fewer rows: tiles 0, 1 and 4 then take
+/// `upper` rows and tiles 2, 3 and 5 `lower` rows (1 to 16), tiles 6 and 7 always 16.
+class TileSession {
+ public:
+  explicit TileSession(int64_t upper = kTileRows, int64_t lower = kTileRows) { reshape(upper, lower); }
+  /// Other numbers of rows from here on; all tiles are zero afterwards.
+  GRAFT_TILES void reshape(int64_t upper, int64_t lower) {
+    const int64_t rows[8] = {upper, upper, lower, lower, upper, lower, kTileRows, kTileRows};
+    alignas(64) Configuration configuration{};
+    configuration.palette = 1;
+    for (int tile = 0; tile < 8; ++tile) {
+      configuration.bytes_a_row[tile] = static_cast<uint16_t>(kTileBytes);
+      configuration.rows[tile] = static_cast<uint8_t>(rows[tile]);
+    }
+    // The intrinsic names only the first 8 of the 64 bytes that the instruction reads.
+    __asm__ volatile("" ::"r"(&configuration) : "memory");
+    _tile_loadconfig(&configuration);
+  }
+  GRAFT_TILES ~TileSession() { _tile_release(); }
+  TileSession(const TileSession&) = delete;
+  TileSession& operator=(const TileSession&) = delete;
+
+ private:
+  struct Configuration {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t bytes_a_row[16];
+    uint8_t rows[16];
+  };
+};
+
+/// 32 fp32 values to bf16, nearest even; NaN stays NaN, subnormal numbers become 0 as in the tile product itself.
+GRAFT_TILES_INLINE __m512i round_to_bfloat16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+GRAFT_TILES_INLINE __m256i round_to_bfloat16(__m512 values) { return (__m256i)_mm512_cvtneps_pbh(values); }
+
+/// 16 bf16 values to fp32, exactly.
+GRAFT_TILES_INLINE __m512 widen_bfloat16(__m256i values) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(values), 16));
+}
+
+/// Two rows of 32 bf16 values to 32 pairs, as the right-hand tile of a product wants them.
+struct Pairs {
+  __m512i first, second;  ///< of columns 0 to 15 and 16 to 31
+};
+GRAFT_TILES_INLINE Pairs interleave(__m512i even_row, __m512i odd_row) {
+  const __m512i even_low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(even_row));
+  const __m512i even_high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(even_row, 1));
+  const __m512i odd_low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(odd_row));
+  const __m512i odd_high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(odd_row, 1));
+  return {_mm512_or_si512(even_low, _mm512_slli_epi32(odd_low, 16)), _mm512_or_si512(even_high, _mm512_slli_epi32(odd_high, 16))};
+}
+
+/// Puts 4 x 4 transposes into the four 128-bit lanes of four rows.
+GRAFT_TILES_INLINE void transpose_in_lanes(__m512i* rows) {
+  const __m512i a = _mm512_unpacklo_epi32(rows[0], rows[1]), b = _mm512_unpackhi_epi32(rows[0], rows[1]);
+  const __m512i c = _mm512_unpacklo_epi32(rows[2], rows[3]), d = _mm512_unpackhi_epi32(rows[2], rows[3]);
+  rows[0] = _mm512_unpacklo_epi64(a, c);
+  rows[1] = _mm512_unpackhi_epi64(a, c);
+  rows[2] = _mm512_unpacklo_epi64(b, d);
+  rows[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+/// Transposes 16 x 16 values of 4 bytes (fp32, or pairs of bf16) into one tile of 1 KiB; source rows are `stride_bytes` apart.
+GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, void* tile) {
+  __m512i rows[16];
+  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(static_cast<const char*>(source) + i * stride_bytes);
+  for (int i = 0; i < 16; i += 4) transpose_in_lanes(rows + i);
+  // Register i + j holds columns j, j + 4, j + 8 and j + 12 of rows i to i + 3; bring the four groups of rows together.
+  char* lines = static_cast<char*>(tile);
+  for (int j = 0; j < 4; ++j) {
+    const __m512i a = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0x88), b = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0xdd);
+    const __m512i c = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0x88), d = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0xdd);
+    _mm512_storeu_si512(lines + 64 * j, _mm512_shuffle_i32x4(a, c, 0x88));
+    _mm512_storeu_si512(lines + 64 * (j + 4), _mm512_shuffle_i32x4(b, d, 0x88));
+    _mm512_storeu_si512(lines + 64 * (j + 8), _mm512_shuffle_i32x4(a, c, 0xdd));
+    _mm512_storeu_si512(lines + 64 * (j + 12), _mm512_shuffle_i32x4(b, d, 0xdd));
+  }
+}
+
+/// The first `count` (clamped to 0..32 or 0..16) of 32 or 16 lanes.
+inline uint32_t first_of_32(int64_t count) { return count >= 32 ? 0xffffffffu : (count <= 0 ? 0u : (1u << count) - 1u); }
+inline uint16_t first_of_16(int64_t count) {
+  return static_cast<uint16_t>(count >= 16 ? 0xffffu : (count <= 0 ? 0u : (1u << count) - 1u));
+}
+
+}  // namespace graft::kernels
+
+#endif

@@ -1,4 +1,4 @@
-#include "pipelines/cli/waiting_threads.h"
+#include "pipelines/cli/prepare_process.h"
 
 #include <malloc.h>
 #include <unistd.h>

@@ -36,7 +36,7 @@ def row(result: dict) -> str:
     for key, unit, digits in (("tokens_per_second", 1, 0), ("peak_bytes", 2**30, 2), ("first_step_begins_s", 1, 1), ("first_step_done_s", 1, 1)):
         cells.append(f"{median_of(ours, key, unit, digits)} / {median_of(peft, key, unit, digits)}")
     cells += [ratio(comparison["speed_ratio"]) if both else "void", ratio(comparison["memory_ratio"]) if both else "void"]
-    cells += [f"{comparison['largest_loss_difference']:.1e}", ceiling(result)]
+    cells += [f"{comparison['largest_loss_difference']:.1e} / {comparison['peft_largest_loss_difference']:.1e}", ceiling(result)]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -50,7 +50,7 @@ def section(record: dict) -> list[str]:
              f"Commit {record['commit']}, seed {record['seed']}, {record['repeats']} runs of each side in turns, {machine['threads']} threads, "
              f"{machine['cpu']} with {features} (of AVX2, AVX-512, AMX), PEFT's torch {complete[0]['peft'][0].get('torch', 'unknown')}.", "",
              "| case | steps x tokens | tokens/s, ours / PEFT | peak GiB | first step begins, s | first step done, s | speed ratio | memory ratio | "
-             "largest loss difference | ceiling of LibTorch's products, tokens/s |", "|---|---|---|---|---|---|---|---|---|---|"]
+             "largest difference of a loss from fp32, ours / PEFT | ceiling of LibTorch's products, tokens/s |", "|---|---|---|---|---|---|---|---|---|---|"]
     lines += [row(result) for result in complete]
     lines += ["", "Ratios are ours over PEFT's: median, smallest and largest of the neighbouring runs.", ""]
     lines += [f"- `{r['case']}`: {r['note']}" for r in complete if r["note"]]

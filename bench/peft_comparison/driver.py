@@ -59,9 +59,9 @@ class Run:
                 "losses": [self.losses[s] for s in steps], "seconds": self.seconds, **self.notes}
 
 
-def run_peft(case, folder: Path, data: Path, threads: int, log: Path) -> Run:
+def run_peft(options: dict, folder: Path, data: Path, threads: int, log: Path) -> Run:
     command = [sys.executable, "-m", "peft_comparison.peft_worker", "--model", folder / "model", "--start", folder / "start", "--ids",
-               data / "ids.json", "--options", json.dumps(case.peft), "--learning-rate", cases.LEARNING_RATE, "--threads", threads]
+               data / "ids.json", "--options", json.dumps(options), "--learning-rate", cases.LEARNING_RATE, "--threads", threads]
     run = Run(command, {"PYTHONPATH": str(REPOSITORY / "bench"), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1",
                         "TOKENIZERS_PARALLELISM": "false"}, log)
     for line in run.process.stdout:
@@ -125,13 +125,29 @@ def spread(values: list[float]) -> dict:
     return {"min": min(values), "median": statistics.median(values), "max": max(values)} if values else {}
 
 
-def compare(case, peft: list[dict], ours: list[dict]) -> dict:
-    """Ratios of the runs that were neighbours in time, and whether both sides computed the same thing."""
-    differences = [abs(a - b) for p, o in zip(peft, ours) for a, b in zip(p["losses"], o["losses"])]
+def reference_losses(case, folder: Path, data: Path, threads: int, log: Path) -> list[float]:
+    """Losses of the same job in fp32 by PEFT, made once for these rows and weights."""
+    options = case.reference()
+    key = json.dumps({"options": options, "rows": sha256(data / "rows.jsonl"), "model": sha256(folder / "model" / "model.safetensors"),
+                      "start": sha256(folder / "start" / "adapter_model.safetensors"), "learning_rate": cases.LEARNING_RATE}, sort_keys=True)
+    kept = data / f"reference-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
+    if not kept.exists():
+        say(f"   reference: PEFT with {options}")
+        run = run_peft(options, folder, data, threads, log)
+        if run.process.returncode != 0:
+            raise SystemExit(f"the reference run failed in {case.name}; its words are in {log}")
+        kept.write_text(json.dumps([run.losses[step] for step in sorted(run.losses)]))
+    return json.loads(kept.read_text())
+
+
+def compare(case, reference: list[float], peft: list[dict], ours: list[dict]) -> dict:
+    """Ratios of the runs that were neighbours in time, and how far each side's losses are from the reference's."""
+    far = lambda runs: max((abs(a - b) for run in runs for a, b in zip(run["losses"], reference)), default=None)  # noqa: E731
     pairs = list(zip(peft, ours))
+    difference = far(ours)
     ratio = lambda key: spread([o[key] / p[key] for p, o in pairs if o.get(key) and p.get(key)])  # noqa: E731
-    return {"largest_loss_difference": max(differences, default=None), "loss_tolerance": case.loss_tolerance,
-            "same_losses": bool(differences) and max(differences) <= case.loss_tolerance,
+    return {"largest_loss_difference": difference, "peft_largest_loss_difference": far(peft), "loss_tolerance": case.loss_tolerance,
+            "same_losses": difference is not None and difference <= case.loss_tolerance,
             "speed_ratio": ratio("tokens_per_second"), "memory_ratio": ratio("peak_bytes"),
             "first_step_done_ratio": ratio("first_step_done_s")}
 
@@ -173,11 +189,13 @@ def run_case(case, arguments) -> dict:
     result = {"case": case.name, "note": case.note, "model": case.model, "data": case.data, "steps": len(batches), "tokens_a_step": tokens,
               "peft_options": case.peft, "settings": {**cases.SETTINGS, **case.ours}, "rows_sha256": sha256(data / "rows.jsonl"),
               "weights_sha256": sha256(folder / "model" / "model.safetensors"), "peft": [], "ours": []}
+    result["reference_losses"] = reference_losses(case, folder, data, arguments.threads,
+                                                  arguments.out.parent / f"{arguments.out.stem}-{case.name}-reference.log")
     for turn in range(arguments.repeats):
         for side in [s for s in ("peft", "ours") if s in arguments.sides]:
             log = arguments.out.parent / f"{arguments.out.stem}-{case.name}-{side}-{turn}.log"
             if side == "peft":
-                run = run_peft(case, folder, data, arguments.threads, log)
+                run = run_peft(case.peft, folder, data, arguments.threads, log)
             else:
                 run = run_ours(case, folder, data, arguments.threads, log, len(batches), arguments.program)
             if run.process.returncode != 0 or len(run.end) != len(batches):
@@ -187,7 +205,7 @@ def run_case(case, arguments) -> dict:
     if not arguments.no_ceiling:
         result["ceiling"] = json.loads(output([*python, "peft_comparison.ceiling", "--model", folder / "model", "--tokens", max(tokens),
                                                "--threads", arguments.threads], env=environment))
-    result["comparison"] = compare(case, result["peft"], result["ours"])
+    result["comparison"] = compare(case, result["reference_losses"], result["peft"], result["ours"])
     return result
 
 
@@ -212,9 +230,10 @@ def tell(result: dict) -> None:
         print(f"  LibTorch's {dtype} products alone: {ceiling['gflops']:.0f} GFLOP/s, at most {ceiling['tokens_per_second']:.0f} tokens/s")
     if not (result["peft"] and result["ours"]):
         return
-    print(f"  largest difference of a step's loss {comparison['largest_loss_difference']:.2e} (allowed {comparison['loss_tolerance']:g})")
+    print(f"  largest difference of a step's loss from PEFT in fp32: ours {comparison['largest_loss_difference']:.2e} (allowed "
+          f"{comparison['loss_tolerance']:g}), peft {comparison['peft_largest_loss_difference']:.2e}")
     if not comparison["same_losses"]:
-        print("  THE TWO SIDES DID NOT COMPUTE THE SAME THING: no ratio is quoted")
+        print("  OUR SIDE DID NOT COMPUTE THE SAME THING: no ratio is quoted")
         return
     for name in ("speed_ratio", "memory_ratio", "first_step_done_ratio"):
         s = comparison[name]

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/ops/element_of.h"
+#include "kernels/ops/remaking.h"
 
 namespace graft::ops {
 namespace {
@@ -10,14 +11,23 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
+struct Normalised {
+  at::Tensor y, inverse_rms;
+};
+
+/// x contiguous.
+Normalised normalised(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  Normalised result{at::empty_like(x), at::empty({x.numel() / x.size(-1)}, x.options().dtype(at::kFloat))};
+  kernels::rms_norm_rows(element_of(x), x.const_data_ptr(), weight.const_data_ptr<float>(), static_cast<float>(epsilon),
+                         result.inverse_rms.numel(), x.size(-1), result.y.mutable_data_ptr(), result.inverse_rms.mutable_data_ptr<float>());
+  return result;
+}
+
 struct RmsNorm : public torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, double epsilon) {
     const auto rows = x.contiguous();
-    auto y = at::empty_like(rows);
-    auto inverse_rms = at::empty({rows.numel() / rows.size(-1)}, rows.options().dtype(at::kFloat));
-    kernels::rms_norm_rows(element_of(rows), rows.const_data_ptr(), weight.const_data_ptr<float>(), static_cast<float>(epsilon),
-                           inverse_rms.numel(), rows.size(-1), y.mutable_data_ptr(), inverse_rms.mutable_data_ptr<float>());
-    ctx->save_for_backward({rows, weight, inverse_rms});
+    auto [y, inverse_rms] = normalised(rows, weight, epsilon);
+    ctx->save_for_backward({rows, weight, inverse_rms, at::scalar_tensor(epsilon, at::kDouble)});
     return y;
   }
 
@@ -35,7 +45,11 @@ struct RmsNorm : public torch::autograd::Function<RmsNorm> {
   }
 };
 
+at::Tensor made_again(const tensor_list& kept) { return normalised(kept[0], kept[1], kept[3].item<double>()).y; }
+
 }  // namespace
+
+Maker rms_norm_maker() { return maker<RmsNorm, made_again>(); }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   return RmsNorm::apply(x, weight, epsilon);

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/ops/element_of.h"
+#include "kernels/ops/remaking.h"
 
 namespace graft::ops {
 namespace {
@@ -10,13 +11,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
+at::Tensor product_of(const at::Tensor& gate, const at::Tensor& up) {
+  auto product = at::empty_like(gate);
+  kernels::swiglu_elements(element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), gate.numel(), product.mutable_data_ptr());
+  return product;
+}
+
 struct Swiglu : public torch::autograd::Function<Swiglu> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
-    auto product = at::empty_like(gate);
-    kernels::swiglu_elements(element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), gate.numel(),
-                             product.mutable_data_ptr());
     ctx->save_for_backward({gate, up});
-    return product;
+    return product_of(gate, up);
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
@@ -30,7 +34,11 @@ struct Swiglu : public torch::autograd::Function<Swiglu> {
   }
 };
 
+at::Tensor made_again(const tensor_list& kept) { return product_of(kept[0], kept[1]); }
+
 }  // namespace
+
+Maker swiglu_maker() { return maker<Swiglu, made_again>(); }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return Swiglu::apply(gate.contiguous(), up.contiguous()); }
 

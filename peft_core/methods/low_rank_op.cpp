@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
 #include "peft_core/slots/held_base.h"
 
@@ -27,7 +28,8 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
     const auto mask = dropout_mask(x, dropout, static_cast<uint64_t>(seed));
     const auto down = ops::narrow_product(mask.defined() ? x * mask : x, a);  // (N, r)
     auto y = base->project(x, {.bias = bias.value_or(at::Tensor()), .down = down, .up = b, .scale = scale});
-    ctx->save_for_backward({x, a, b, down});
+    ctx->save_for_backward({a, b, down});
+    ops::keep_input(ctx, x);
     ctx->saved_data["base"] = hold_base(std::move(base));
     ctx->saved_data["biased"] = bias.has_value();
     ctx->saved_data["scale"] = scale;
@@ -38,7 +40,8 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 
   static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const auto &x = saved[0], &a = saved[1], &b = saved[2], &down = saved[3];
+    const auto &a = saved[0], &b = saved[1], &down = saved[2];
+    const auto x = ops::kept_input(ctx);
     const auto& g = gradients[0];
     const double scale = ctx->saved_data["scale"].toDouble();
     const auto mask = dropout_mask(x, ctx->saved_data["dropout"].toDouble(), static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));

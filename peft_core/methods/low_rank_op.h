@@ -11,7 +11,7 @@ namespace graft::peft {
 /// One adapted product: y = x Wᵀ + bias + scale · drop(x) Aᵀ Bᵀ.
 ///
 /// Shapes   x (N, in); a (r, in), b (out, r) fp32; bias (out) or undefined; y (N, out) in x's dtype.
-/// Gradient exact for x, a, b and bias; none for W. Keeps x and the thin product x Aᵀ.
+/// Gradient exact for x, a, b and bias; none for W. Keeps x (kernels/ops/kept_input.h) and the thin product x Aᵀ.
 /// Dropout  with probability p on x, in the low-rank branch only; the mask is drawn from `seed` and drawn again in the backward pass.
 at::Tensor low_rank_linear(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, double scale,
                            const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias, double dropout = 0,

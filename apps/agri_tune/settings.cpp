@@ -1,7 +1,6 @@
 #include "apps/agri_tune/settings.h"
 
 #include <ATen/Parallel.h>
-#include <malloc.h>
 
 #include <algorithm>
 
@@ -9,6 +8,7 @@
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
 #include "peft_core/base/text_distance.h"
+#include "peft_core/memory/block_cache.h"
 
 namespace graft::apps::agri {
 namespace {
@@ -25,12 +25,6 @@ void use_threads(int64_t threads) {
   if (threads < 0 || threads > 4096)
     throw InvalidArgument({.where = "run.threads", .what = "is out of range", .expected = "0..4096", .got = std::to_string(threads)});
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
-}
-
-/// A training step frees and takes the same large blocks again; keeping them in the process saves the system's clearing of every page.
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 512 << 20);
 }
 
 }  // namespace
@@ -56,7 +50,7 @@ Settings read_settings(const pipelines::Invocation& call) {
   pipelines::validate(settings.train);
   data::check(settings.data);
   use_threads(settings.run.threads);
-  keep_freed_memory();
+  peft::use_block_cache();
   return settings;
 }
 

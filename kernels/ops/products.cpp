@@ -32,7 +32,7 @@ at::Tensor gradient_on_tiles(const at::Tensor& narrow, const at::Tensor& wide, d
 
 }  // namespace
 
-bool runs_on_tiles(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && kernels::tiles_supported(); }
+bool runs_on_tiles(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels::tiles_supported(); }
 
 void add_terms(at::Tensor& y, const ProductTerms& terms) {
   if (terms.bias.defined()) y.add_(terms.bias);

@@ -13,7 +13,8 @@ namespace graft::ops {
 enum class Side { kForward, kBackward };
 
 /// True where products of x with packed weights run on matrix units.
-bool runs_on_tiles(const at::Tensor& x);
+bool runs_on_tiles(at::ScalarType dtype);
+inline bool runs_on_tiles(const at::Tensor& x) { return runs_on_tiles(x.scalar_type()); }
 
 /// What a product gets added before it is rounded: bias (columns), and scale · down upᵀ. Undefined tensors add nothing.
 struct ProductTerms {

@@ -10,10 +10,10 @@ constexpr int64_t kMebibyte = 1 << 20;
 constexpr int64_t kProgram = 250 * kMebibyte;  // LibTorch, tokenizer, product workspaces; measured on SmolLM2
 constexpr int64_t kHeadBlock = 4096;           // words of the vocabulary at a time, see head_loss
 
-/// Activations that one layer keeps for its backward pass, a token: inputs of both norms and their results, q, k, v, attention's
-/// output, gate, up and their product.
+/// Activations that one layer keeps for its backward pass, a token: inputs of both norms, q, k, v, attention's output, gate and up. What the
+/// norms and the gated unit give is made again (kernels/ops/kept_input.h).
 int64_t kept_per_token(const DecoderConfig& c) {
-  return 4 * c.hidden_size + 2 * c.query_features() + 2 * c.key_value_features() + 3 * c.intermediate_size;
+  return 2 * c.hidden_size + 2 * c.query_features() + 2 * c.key_value_features() + 2 * c.intermediate_size;
 }
 
 /// Gradients that are alive at once while one layer runs backward.

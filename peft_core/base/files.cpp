@@ -103,6 +103,15 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   return file;
 }
 
+void MappedFile::let_go(std::span<const std::byte> part) const {
+  GRAFT_ASSERT(part.empty() || (holds(part.data()) && part.size() <= size_ - static_cast<size_t>(part.data() - data_)));
+  // Whole pages inside the part only: its neighbours may be in use.
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (static_cast<size_t>(part.data() - data_) + page - 1) / page * page;
+  const auto end = static_cast<size_t>(part.data() - data_ + part.size()) / page * page;
+  if (begin < end) ::madvise(const_cast<std::byte*>(data_ + begin), end - begin, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }

@@ -23,6 +23,10 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
+  bool holds(const void* address) const { return address >= data_ && address < data_ + size_; }
+  /// Gives the memory of a part of bytes() back to the system; the next look at it reads the file again. For parts of which a copy
+  /// is used from here on.
+  void let_go(std::span<const std::byte> part) const;
 
  private:
   MappedFile() = default;

@@ -5,6 +5,14 @@
 #include "peft_core/slots/quantized_linear.h"
 
 namespace graft::peft {
+namespace {
+
+void let_go(const std::vector<std::shared_ptr<const MappedFile>>& files, std::span<const std::byte> part) {
+  for (const auto& file : files)
+    if (file->holds(part.data())) file->let_go(part);
+}
+
+}  // namespace
 
 const formats::TensorBytes& SafetensorsSource::stored(const std::string& name) const {
   const auto found = file_.tensors().find(name);
@@ -28,7 +36,10 @@ std::shared_ptr<FrozenLinear> SafetensorsSource::matrix(const std::string& name,
   if (storage.quantize == Quantize::kKeep)
     throw InvalidArgument({.where = "base.quantize", .what = "'keep' is for GGUF files, whose weights are quantised",
                            .expected = "none or nf4 for " + where_, .got = "keep"});
-  return frozen_from_dense(tensor(name), storage, quantizable);
+  const auto values = tensor(name);
+  const bool as_it_stands = values.scalar_type() == storage.dtype && !(storage.quantize == Quantize::kNf4 && quantizable);
+  return as_it_stands ? dense_linear(values, [files = file_.files(), part = stored(name).bytes] { let_go(files, part); })
+                      : frozen_from_dense(values, storage, quantizable);
 }
 
 std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable) {

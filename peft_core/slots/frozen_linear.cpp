@@ -14,13 +14,19 @@ namespace {
 
 class DenseLinear final : public FrozenLinear {
  public:
-  explicit DenseLinear(at::Tensor weight)
-      : FrozenLinear(weight.size(0), weight.size(1)), weight_(std::move(weight)) {}
+  DenseLinear(at::Tensor weight, std::function<void()> let_go)
+      : FrozenLinear(weight.size(0), weight.size(1)), weight_(std::move(weight)), let_go_(std::move(let_go)) {}
 
   std::string storage() const override { 
     return weight_.scalar_type() == at::kFloat ? "fp32" : weight_.scalar_type() == at::kHalf ? "fp16" : "bf16";
   }
   int64_t bytes() const override { return weight_.numel() * weight_.element_size(); }
+  int64_t bytes_in_training(at::ScalarType compute) const override {
+    if (!ops::runs_on_tiles(compute)) return bytes();
+    const int64_t packed = ops::packed_size(out_features(), in_features(), ops::Side::kForward) +
+                           ops::packed_size(out_features(), in_features(), ops::Side::kBackward);
+    return 2 * packed + (let_go_ ? 0 : bytes());
+  }
   at::Tensor as_stored() const override { return weight_; }
 
  protected:
@@ -32,12 +38,14 @@ class DenseLinear final : public FrozenLinear {
       auto memory = at::empty({ops::packed_size(out_features(), in_features(), side)}, at::kBFloat16);
       pack(side, memory);
       kept = memory;
+      if (let_go_) let_go_();
     }
     return kept;
   }
 
  private:
   at::Tensor weight_;
+  std::function<void()> let_go_;
   mutable at::Tensor forward_, backward_;  // packed at their first use
 };
 
@@ -115,10 +123,10 @@ at::Tensor FrozenLinear::weight() const {
   return whole;
 }
 
-std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight) {
+std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight, std::function<void()> let_go) {
   GRAFT_ASSERT(weight.dim() == 2 && (weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kBFloat16 ||
                                     weight.scalar_type() == at::kHalf));
-  return std::make_shared<DenseLinear>(weight);
+  return std::make_shared<DenseLinear>(weight, std::move(let_go));
 }
 
 at::Tensor frozen_linear(const at::Tensor& x, const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -39,6 +40,8 @@ class FrozenLinear {
 
   virtual std::string storage() const = 0;  ///< "fp32", "bf16", "nf4", "Q4_1", ...
   virtual int64_t bytes() const = 0;        ///< memory of the stored weight
+  /// Memory that the weight holds while its layer is trained in `compute`: as stored, or packed for both products.
+  virtual int64_t bytes_in_training(at::ScalarType /*compute*/) const { return bytes(); }
   /// The stored tensor itself where the weight is one (dense); undefined for quantised weights. For audits.
   virtual at::Tensor as_stored() const { return {}; }
   virtual bool lossless() const { return true; }  ///< false: writing a changed weight back loses precision (NF4, blocks)
@@ -57,8 +60,9 @@ class FrozenLinear {
   int64_t out_features_, in_features_;
 };
 
-/// fp32, bf16 or fp16 as it stands; the tensor may be a view of a mapped file.
-std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight);
+/// fp32, bf16 or fp16 as it stands; the tensor may be a view of a mapped file. Then `let_go` gives the file's memory back; it is called when
+/// packed copies have taken over.
+std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight, std::function<void()> let_go = {});
 
 /// y = x Wᵀ + bias as an autograd operation that gives x a gradient and the weight none. `bias` (out) may be undefined; it gets a
 /// gradient where it requires one.

@@ -1,6 +1,5 @@
 #include "pipelines/cli/prepare_process.h"
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,26 +38,13 @@ bool cores_are_taken() {
   return 2 * others > static_cast<int>(std::thread::hardware_concurrency());
 }
 
-void choose_how_threads_wait(char** argv) {
+}  // namespace
+
+void prepare_process(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
   const bool sleep = cores_are_taken();
   if (setenv(sleep ? "OMP_WAIT_POLICY" : "GOMP_SPINCOUNT", sleep ? "passive" : kSpins, 0) != 0) return;
   execv("/proc/self/exe", argv);  // comes back only if it failed; then the program runs as it is
-}
-
-/// A fixed threshold also keeps the C library from raising it to the size of the largest block that was ever freed.
-void return_large_blocks() {
-#if defined(__GLIBC__)
-  constexpr int kLargeBlock = 1 << 20;
-  mallopt(M_MMAP_THRESHOLD, kLargeBlock);
-#endif
-}
-
-}  // namespace
-
-void prepare_process(char** argv) {
-  choose_how_threads_wait(argv);
-  return_large_blocks();
 }
 
 }  // namespace graft::pipelines

@@ -43,10 +43,10 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) 
   const auto& model = *language.model;
   peft::MemoryDemand demand{.config = model.config()};
   for (const auto& [name, matrix] : model.frozen_matrices()) {
-    demand.weight_bytes += matrix->bytes();
+    const bool head = matrix->out_features() == model.config().vocabulary;  // read a block of words at a time, never packed
+    demand.weight_bytes += head ? matrix->bytes() : matrix->bytes_in_training(model.storage().compute);
     const auto stored = matrix->as_stored();
     const bool expanded = !stored.defined() || stored.scalar_type() != model.storage().compute;
-    const bool head = matrix->out_features() == model.config().vocabulary;  // expanded a block of words at a time
     if (expanded) demand.largest_matrix = std::max(demand.largest_matrix, (head ? 4096 : matrix->out_features()) * matrix->in_features());
   }
   demand.trainable = language.attachment == nullptr ? 0 : trainable_parameter_count(*language.attachment);

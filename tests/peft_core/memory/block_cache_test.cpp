@@ -1,0 +1,77 @@
+#include "peft_core/memory/block_cache.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+namespace graft::peft {
+namespace {
+
+constexpr int64_t kMebibyte = 1 << 20;
+
+at::Tensor block(int64_t bytes) { return at::empty({bytes}, at::kByte); }
+
+class BlockCache : public testing::Test {
+ protected:
+  void SetUp() override { use_block_cache(); }
+};
+
+TEST_F(BlockCache, AFreedBlockServesTheNextRequestOfNearlyItsSize) {
+  const void* first = block(8 * kMebibyte).data_ptr();
+  const auto before = block_cache_figures();
+  EXPECT_EQ(block(8 * kMebibyte).data_ptr(), first);
+  EXPECT_EQ(block(7 * kMebibyte + 1).data_ptr(), first);
+  EXPECT_EQ(block_cache_figures().hits, before.hits + 2);
+  EXPECT_EQ(block_cache_figures().misses, before.misses);
+}
+
+TEST_F(BlockCache, ABlockInUseIsNeverHandedOutAgain) {
+  const auto one = block(6 * kMebibyte), two = block(6 * kMebibyte);
+  EXPECT_NE(one.data_ptr(), two.data_ptr());
+}
+
+TEST_F(BlockCache, AMuchLargerBlockIsLeftAlone) {
+  const void* large = block(40 * kMebibyte).data_ptr();
+  const auto small = block(3 * kMebibyte);
+  EXPECT_NE(small.data_ptr(), large);
+}
+
+TEST_F(BlockCache, SmallRequestsPassItBy) {
+  const auto before = block_cache_figures();
+  const auto small = block(1000);
+  EXPECT_EQ(block_cache_figures().live_bytes, before.live_bytes);
+  EXPECT_EQ(block(0).numel(), 0);
+}
+
+TEST_F(BlockCache, LiveAndCachedStayNearTheLargestNeed) {
+  int64_t most = 0;
+  for (int round = 0; round < 40; ++round) {
+    // Ever other sizes, so that hardly any block fits the next round.
+    std::vector<at::Tensor> held;
+    for (int i = 0; i < 10; ++i) held.push_back(block((1 + (round * 7 + i * 3) % 23) * kMebibyte));
+    most = std::max(most, block_cache_figures().live_bytes);
+    const auto figures = block_cache_figures();
+    EXPECT_LE(figures.live_bytes + figures.cached_bytes, most + most / 8 + 33 * kMebibyte) << round;
+  }
+}
+
+TEST_F(BlockCache, ThreadsMayTakeAndFreeAtOnce) {
+  const auto before = block_cache_figures();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([t] {
+      for (int i = 0; i < 200; ++i) {
+        auto mine = block((1 + (t + i) % 5) * kMebibyte);
+        mine.fill_(t);
+        ASSERT_EQ(mine[mine.numel() - 1].item<uint8_t>(), t);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(block_cache_figures().live_bytes, before.live_bytes);
+}
+
+}  // namespace
+}  // namespace graft::peft

@@ -51,6 +51,18 @@ TEST(StagedFolder, RefusesWhatHoldsSomething) {
   EXPECT_EQ(read_text(here / "full" / "precious"), "x");
 }
 
+TEST(StagedFolder, ClearsAwayWhatAKilledProcessLeft) {
+  const TempDir here;
+  fs::create_directories(here / ".out.partial-2147483646");  // above any process number that Linux gives
+  fs::create_directories(here / ".out.partial-1");           // always runs
+  fs::create_directories(here / ".out.partial-mine");
+  fs::create_directories(here / ".other.partial-2147483646");
+  StagedFolder folder(here / "out");
+  EXPECT_FALSE(fs::exists(here / ".out.partial-2147483646"));
+  EXPECT_TRUE(fs::exists(here / ".out.partial-1") && fs::exists(here / ".out.partial-mine"));
+  EXPECT_TRUE(fs::exists(here / ".other.partial-2147483646"));
+}
+
 TEST(StagedFolder, ReplacesNothingThatCameMeanwhile) {
   const TempDir here;
   StagedFolder folder(here / "out");

@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/base/error.h"
+#include "kernels/head_loss/head_loss.h"
+#include "kernels/ops/products.h"
 
 namespace graft::ops {
 namespace {
@@ -43,31 +45,74 @@ struct OnlineSoftmax {
   at::Tensor nll() const { return (top + sum.log()).squeeze(1) - target_logit; }
 };
 
+struct LossAndGradient {
+  at::Tensor nll, gradient;  // (M) fp32, (M, C) in the dtype of hidden
+};
+
+uint16_t* mutable_bits(at::Tensor& t) { return reinterpret_cast<uint16_t*>(t.mutable_data_ptr<at::BFloat16>()); }
+
+/// On matrix units, without logits in memory. `gradient` and `best` may be null.
+at::Tensor nll_on_tiles(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
+                        at::Tensor* gradient, at::Tensor* best) {
+  const auto input = hidden.contiguous(), wanted = targets.contiguous();
+  auto nll = at::empty({input.size(0)}, input.options().dtype(at::kFloat));
+  at::Tensor block;  // stays alive until the next one is asked for
+  kernels::HeadLoss loss{.rows = input.size(0), .width = input.size(1), .vocabulary = vocabulary,
+                         .hidden = reinterpret_cast<const uint16_t*>(input.const_data_ptr<at::BFloat16>()),
+                         .hidden_stride = input.size(1), .targets = wanted.const_data_ptr<int64_t>(),
+                         .words = [&](int64_t first, int64_t count) -> kernels::WordRows {
+                           block = rows(first, count);
+                           return {reinterpret_cast<const uint16_t*>(block.const_data_ptr<at::BFloat16>()), block.stride(0)};
+                         },
+                         .nll = nll.mutable_data_ptr<float>()};
+  if (gradient != nullptr) {
+    *gradient = at::empty_like(input);
+    loss.gradient = mutable_bits(*gradient);
+    loss.gradient_stride = input.size(1);
+  }
+  if (best != nullptr) {
+    *best = at::empty_like(wanted);
+    loss.best = best->mutable_data_ptr<int64_t>();
+  }
+  kernels::head_loss(loss);
+  return nll;
+}
+
+/// A block of words at a time with LibTorch's products.
+LossAndGradient with_libtorch(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows) {
+  OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
+  auto expected = at::zeros({hidden.size(0), hidden.size(1)}, hidden.options().dtype(at::kFloat));  // Σ exp(…) · W row
+  auto target_weights = at::empty_like(hidden);
+  for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
+    const int64_t count = std::min(kVocabularyBlock, vocabulary - begin);
+    const auto weight = rows(begin, count);
+    auto logits = at::mm(hidden, weight.t()).to(at::kFloat);
+    softmax.read_targets(logits, targets, begin);
+    const auto factor = softmax.absorb(logits);
+    expected.mul_(factor);
+    if (hidden.scalar_type() == at::kFloat) {
+      expected.addmm_(logits, weight);
+    } else {
+      expected.add_(at::mm(logits.to(hidden.scalar_type()), weight));
+    }
+    const auto here = at::logical_and(targets.ge(begin), targets.lt(begin + count)).nonzero().squeeze(1);
+    if (here.numel() > 0)
+      target_weights.index_copy_(0, here, weight.index_select(0, targets.index_select(0, here) - begin));
+  }
+  return {softmax.nll(), expected.div_(softmax.sum).sub_(target_weights).to(hidden.scalar_type())};
+}
+
 struct HeadLoss : public torch::autograd::Function<HeadLoss> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary,
                             const HeadRows& rows) {
-    OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
-    auto expected = at::zeros({hidden.size(0), hidden.size(1)}, hidden.options().dtype(at::kFloat));  // Σ exp(…) · W row
-    auto target_weights = at::empty_like(hidden);
-    for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
-      const int64_t count = std::min(kVocabularyBlock, vocabulary - begin);
-      const auto weight = rows(begin, count);
-      auto logits = at::mm(hidden, weight.t()).to(at::kFloat);
-      softmax.read_targets(logits, targets, begin);
-      const auto factor = softmax.absorb(logits);
-      expected.mul_(factor);
-      if (hidden.scalar_type() == at::kFloat) {
-        expected.addmm_(logits, weight);
-      } else {
-        expected.add_(at::mm(logits.to(hidden.scalar_type()), weight));
-      }
-      const auto here = at::logical_and(targets.ge(begin), targets.lt(begin + count)).nonzero().squeeze(1);
-      if (here.numel() > 0)
-        target_weights.index_copy_(0, here, weight.index_select(0, targets.index_select(0, here) - begin));
+    LossAndGradient result;
+    if (runs_on_tiles(hidden)) {
+      result.nll = nll_on_tiles(hidden, targets, vocabulary, rows, &result.gradient, nullptr);
+    } else {
+      result = with_libtorch(hidden, targets, vocabulary, rows);
     }
-    const auto gradient = expected.div_(softmax.sum).sub_(target_weights).to(hidden.scalar_type());
-    ctx->save_for_backward({gradient});
-    return softmax.nll().sum();
+    ctx->save_for_backward({result.gradient});
+    return result.nll.sum();
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
@@ -86,6 +131,7 @@ at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_
 at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                     at::Tensor* best) {
   at::NoGradGuard no_gradient;
+  if (runs_on_tiles(hidden)) return nll_on_tiles(hidden, targets, vocabulary, rows, nullptr, best);
   OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
   if (best != nullptr) *best = at::zeros({hidden.size(0)}, targets.options());
   for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {

@@ -6,6 +6,7 @@
 
 #include "kernels/ops/attention_op.h"
 #include "kernels/ops/head_loss_op.h"
+#include "kernels/ops/products.h"
 #include "kernels/ops/rms_norm_op.h"
 #include "kernels/ops/rotary_op.h"
 #include "kernels/ops/swiglu_op.h"
@@ -301,8 +302,11 @@ TEST_P(Operators, HeadLossOfOneWordIsZero) {
   const auto hidden = leaf({5, 24}, dtype(), 1);
   const auto loss = head_loss(hidden, at::zeros({5}, at::kLong), 1, head.rows());
   torch::autograd::backward({loss});
-  EXPECT_EQ(loss.item<float>(), 0.0f);
-  EXPECT_EQ(hidden.grad().abs().max().item<double>(), 0.0);
+  // log Σ exp and the target's logit take different ways on matrix units: their difference is the rounding of fp32 exponential and
+  // logarithm (3e-7 of values near 1) for each of the five rows; LibTorch's composition cancels exactly.
+  const double rounding = runs_on_tiles(dtype()) ? 3e-7 : 0.0;
+  EXPECT_LE(std::abs(loss.item<double>()), 5 * rounding);
+  EXPECT_LE(hidden.grad().abs().max().item<double>(), 2 * rounding);
 }
 
 TEST_P(Operators, HeadLossWithAllTargetsAlikeEqualsFloat64) {

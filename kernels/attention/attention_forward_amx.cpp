@@ -78,10 +78,10 @@ GRAFT_TILES_INLINE void exponentials(const float* scores, float scale2, Statisti
   const __m512 shift0 = _mm512_mul_ps(s.top[0], factor), shift1 = _mm512_mul_ps(s.top[1], factor);
   const __m512i half_step = _mm512_set1_epi32(0x8000);
   for (int64_t pair = 0; pair < kGranule / 2; ++pair, scores += 2 * kQueryBlock, to += kTileDepth) {
-    const __m512 even0 = exp2(_mm512_fmsub_ps(_mm512_load_ps(scores), factor, shift0));
-    const __m512 even1 = exp2(_mm512_fmsub_ps(_mm512_load_ps(scores + 16), factor, shift1));
-    const __m512 odd0 = exp2(_mm512_fmsub_ps(_mm512_load_ps(scores + 32), factor, shift0));
-    const __m512 odd1 = exp2(_mm512_fmsub_ps(_mm512_load_ps(scores + 48), factor, shift1));
+    const __m512 even0 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores), factor, shift0));
+    const __m512 even1 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores + 16), factor, shift1));
+    const __m512 odd0 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores + 32), factor, shift0));
+    const __m512 odd1 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores + 48), factor, shift1));
     s.sum[0] = _mm512_add_ps(s.sum[0], _mm512_add_ps(even0, odd0));
     s.sum[1] = _mm512_add_ps(s.sum[1], _mm512_add_ps(even1, odd1));
     // Rounded by hand: the pairs come out in order, which the conversion instructions need permutations for.

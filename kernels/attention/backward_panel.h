@@ -96,8 +96,8 @@ GRAFT_TILES_INLINE void score_gradients(const BackwardWork& work, const QueryWor
   const __m512 delta0 = _mm512_load_ps(query.delta), delta1 = _mm512_load_ps(query.delta + 16);
   const float *scores = work.scores, *dp = work.dp;
   const auto row = [&](int64_t at) GRAFT_TILES {
-    const __m512 p0 = exp2(_mm512_fmsub_ps(_mm512_load_ps(scores), factor, shift0));
-    const __m512 p1 = exp2(_mm512_fmsub_ps(_mm512_load_ps(scores + 16), factor, shift1));
+    const __m512 p0 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores), factor, shift0));
+    const __m512 p1 = exp2_rough(_mm512_fmsub_ps(_mm512_load_ps(scores + 16), factor, shift1));
     const __m512 ds0 = _mm512_mul_ps(p0, _mm512_sub_ps(_mm512_load_ps(dp), delta0));
     const __m512 ds1 = _mm512_mul_ps(p1, _mm512_sub_ps(_mm512_load_ps(dp + 16), delta1));
     const __m512i rounded = round_to_bfloat16(ds0, ds1);

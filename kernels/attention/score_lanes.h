@@ -5,13 +5,11 @@
 #include <cstdint>
 
 #include "kernels/attention/schedule.h"
-#include "kernels/tiles/tiles.h"
+#include "kernels/tiles/exponential.h"
 
 #if GRAFT_HAS_TILES
 
 namespace graft::kernels::detail {
-
-constexpr float kLog2E = 1.44269504f;
 
 /// Which keys 32 queries see: those from first_seen to last_seen, both within the sequence.
 struct Visibility {
@@ -44,26 +42,6 @@ GRAFT_TILES inline void hide(const Visibility& visibility, int64_t first_key, fl
       const __mmask16 seen = _mm512_mask_cmpge_epi32_mask(_mm512_cmple_epi32_mask(key, last[half]), key, first[half]);
       _mm512_store_ps(scores, _mm512_mask_blend_ps(seen, nothing, _mm512_load_ps(scores)));
     }
-}
-
-/// 2^x, 0 where x is very low; relative error below 8e-5, a fiftieth of what rounding to bf16 adds.
-GRAFT_TILES_INLINE __m512 exp2(__m512 x) {
-  const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.07802452f), rest, _mm512_set1_ps(0.22606716f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.69583356f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.99992520f));
-  return _mm512_scalef_ps(p, x);
-}
-
-/// The same with a relative error below 3e-7, and exactly 1 at 0.
-GRAFT_TILES_INLINE __m512 exp2_precise(__m512 x) {
-  const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.00186713f), rest, _mm512_set1_ps(0.00901703f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.05579991f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.24016444f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.69315130f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, x);
 }
 
 /// Natural logarithm of positive normal numbers; absolute error below 2e-7 where the result is near 0, else relative.

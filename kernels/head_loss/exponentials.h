@@ -5,27 +5,14 @@
 #include <cstdint>
 
 #include "kernels/head_loss/layout.h"
-#include "kernels/tiles/tiles.h"
+#include "kernels/tiles/exponential.h"
 
 #if GRAFT_HAS_TILES
 
 namespace graft::kernels::detail {
 
-constexpr float kLog2E = 1.44269504f;
-
-/// 2^x, 0 where x is very low, exactly 1 at 0; relative error below 3e-7.
-GRAFT_TILES_INLINE __m512 power_of_two(__m512 x) {
-  const __m512 rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.00186713f), rest, _mm512_set1_ps(0.00901703f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.05579991f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.24016444f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(0.69315130f));
-  p = _mm512_fmadd_ps(p, rest, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, x);
-}
-
 GRAFT_TILES_INLINE __m512 probability(__m512 logit, __m512 shift) {
-  return power_of_two(_mm512_fmsub_ps(logit, _mm512_set1_ps(kLog2E), shift));
+  return exp2_precise(_mm512_fmsub_ps(logit, _mm512_set1_ps(kLog2E), shift));
 }
 
 /// Half of a bf16 step above a positive value: cut off after 16 bits, it is rounded. Done by hand since pairs come out in order so, which

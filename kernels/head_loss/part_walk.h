@@ -164,7 +164,7 @@ GRAFT_TILES inline bool move_shift(const Lanes& lanes, const PartWords& words, P
     const __m512 above = _mm512_sub_ps(top, shift);
     __mmask16 far = _mm512_cmp_ps_mask(above, highest, _CMP_GT_OQ);
     if (words.opening) far = static_cast<__mmask16>(far | _mm512_cmp_ps_mask(above, lowest, _CMP_LT_OQ));
-    shrink[half] = _mm512_mask_blend_ps(far, _mm512_set1_ps(1.0f), power_of_two(_mm512_sub_ps(shift, top)));
+    shrink[half] = _mm512_mask_blend_ps(far, _mm512_set1_ps(1.0f), exp2_precise(_mm512_sub_ps(shift, top)));
     _mm512_mask_store_ps(state.shift + 16 * half, far, top);
     moved |= far;
   }

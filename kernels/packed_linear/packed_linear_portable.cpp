@@ -7,16 +7,10 @@
 #include <vector>
 
 #include "kernels/base/bfloat16.h"
+#include "kernels/base/vectorised.h"
 #include "kernels/packed_linear/factor.h"
 #include "kernels/packed_linear/layout.h"
 #include "kernels/packed_linear/variants.h"
-
-// One text, compiled for several instruction sets; the dynamic linker chooses.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define GRAFT_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define GRAFT_VECTORISED
-#endif
 
 namespace graft::kernels::detail {
 namespace {

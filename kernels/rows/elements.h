@@ -6,12 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-// One text, compiled for several instruction sets; the dynamic linker chooses.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define GRAFT_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define GRAFT_VECTORISED
-#endif
+#include "kernels/base/vectorised.h"
 
 namespace graft::kernels::detail {
 

@@ -128,6 +128,12 @@ at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_
   return HeadLoss::apply(hidden, targets, vocabulary, rows);
 }
 
+int64_t head_loss_bytes(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype) {
+  if (runs_on_tiles(dtype)) return kernels::head_loss_scratch(rows, width, /*gradient=*/true) + 2 * rows * width;
+  // A block's logits twice (for a moment in both dtypes), and Σ p W, the targets' rows and the gradient.
+  return rows * (2 * 4 * std::min(kVocabularyBlock, vocabulary) + 3 * 4 * width);
+}
+
 at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                     at::Tensor* best) {
   at::NoGradGuard no_gradient;

@@ -17,6 +17,9 @@ using HeadRows = std::function<at::Tensor(int64_t begin, int64_t count)>;
 /// Gradient exact for hidden, computed in the forward pass.
 at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows);
 
+/// Memory that head_loss() takes beside its input and the weight, its gradient included; bytes.
+int64_t head_loss_bytes(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype);
+
 /// −log softmax(h Wᵀ)[target] for each row, (M) fp32, no gradient; `best` (M) int64, where given, receives the arg max.
 at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                     at::Tensor* best = nullptr);

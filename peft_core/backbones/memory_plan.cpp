@@ -1,14 +1,14 @@
 #include "peft_core/backbones/memory_plan.h"
 
-#include <algorithm>
 #include <cstdio>
+
+#include "kernels/ops/head_loss_op.h"
 
 namespace graft::peft {
 namespace {
 
 constexpr int64_t kMebibyte = 1 << 20;
 constexpr int64_t kProgram = 250 * kMebibyte;  // LibTorch, tokenizer, product workspaces; measured on SmolLM2
-constexpr int64_t kHeadBlock = 4096;           // words of the vocabulary at a time, see head_loss
 
 /// Activations that one layer keeps for its backward pass, a token: inputs of both norms, q, k, v, attention's output, gate and up. What the
 /// norms and the gated unit give is made again (kernels/ops/kept_input.h).
@@ -28,9 +28,10 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   plan.adapters = 4 * demand.trainable;
   plan.optimizer = 12 * demand.trainable;
   const int64_t kept = demand.checkpointing ? c.layers * c.hidden_size + kept_per_token(c) : c.layers * kept_per_token(c);
-  plan.activations = demand.tokens * demand.compute_bytes * (kept + backward_per_token(c));
-  plan.head = demand.tokens * (2 * 4 * std::min(kHeadBlock, c.vocabulary) + 3 * 4 * c.hidden_size);
-  plan.scratch = demand.largest_matrix * demand.compute_bytes;
+  const int64_t value_bytes = demand.compute == at::kFloat ? 4 : 2;
+  plan.activations = demand.tokens * value_bytes * (kept + backward_per_token(c));
+  plan.head = ops::head_loss_bytes(demand.tokens, c.hidden_size, c.vocabulary, demand.compute);
+  plan.scratch = demand.largest_matrix * value_bytes;
   plan.program = kProgram;
   return plan;
 }

@@ -1,8 +1,9 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "peft_core/backbones/decoder_config.h"
 
@@ -14,7 +15,7 @@ struct MemoryDemand {
   int64_t largest_matrix = 0;       ///< weights of the largest matrix that is expanded before a product; 0: none is
   int64_t trainable = 0;            ///< parameters
   int64_t tokens = 0;               ///< tokens of one micro step
-  int64_t compute_bytes = 4;        ///< bytes of one activation
+  at::ScalarType compute = at::kFloat;  ///< of activations
   bool checkpointing = false;       ///< activations of one layer at a time
 };
 

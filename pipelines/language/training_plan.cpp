@@ -51,7 +51,7 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) 
   }
   demand.trainable = language.attachment == nullptr ? 0 : trainable_parameter_count(*language.attachment);
   demand.tokens = tokens;
-  demand.compute_bytes = model.storage().compute == at::kFloat ? 4 : 2;
+  demand.compute = model.storage().compute;
   return demand;
 }
 

@@ -14,6 +14,16 @@ using nlohmann::json;
 
 constexpr const char* kInfoName = "dataset_info.json";
 
+// A name that the system cannot even look up (too long, a folder that may not be entered) is neither; opening it tells why.
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
 struct InfoName {
   fs::path info;
   std::string entry;  ///< may be empty
@@ -22,13 +32,13 @@ struct InfoName {
 /// Nothing if the name is an ordinary file.
 std::optional<InfoName> as_info_name(const std::string& name) {
   const auto info_of = [](const fs::path& path) -> std::optional<fs::path> {
-    if (path.filename() == kInfoName && fs::is_regular_file(path)) return path;
-    if (fs::is_directory(path) && fs::is_regular_file(path / kInfoName)) return path / kInfoName;
+    if (path.filename() == kInfoName && is_file(path)) return path;
+    if (is_folder(path) && is_file(path / kInfoName)) return path / kInfoName;
     return std::nullopt;
   };
   if (const auto info = info_of(name)) return InfoName{*info, ""};
   const auto colon = name.rfind(':');
-  if (fs::exists(name) || colon == std::string::npos) return std::nullopt;
+  if (is_file(name) || is_folder(name) || colon == std::string::npos) return std::nullopt;
   if (const auto info = info_of(name.substr(0, colon))) return InfoName{*info, name.substr(colon + 1)};
   return std::nullopt;
 }
@@ -114,7 +124,7 @@ class EntryReader {
   }
   std::vector<fs::path> files() const {
     const fs::path path = info_.parent_path() / text(entry_, "file_name", "");
-    if (!fs::is_directory(path)) return {path};
+    if (!is_folder(path)) return {path};
     std::vector<fs::path> found;
     for (const auto& item : fs::directory_iterator(path)) {
       if (item.is_regular_file()) found.push_back(item.path());
@@ -160,7 +170,7 @@ std::vector<DataSource> read_info(const InfoName& wanted) {
 
 std::vector<DataSource> resolve_data_name(const std::string& name) {
   if (const auto info = as_info_name(name)) return read_info(*info);
-  if (fs::is_directory(name)) {
+  if (is_folder(name)) {
     throw InvalidArgument({.where = name, .what = "is a folder without dataset_info.json", .expected = "a data file"});
   }
   return {DataSource{.file = name}};

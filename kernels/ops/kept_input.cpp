@@ -37,7 +37,8 @@ const Maker* maker_of(const NodePointer& node) {
 
 void keep_input(torch::autograd::AutogradContext* ctx, const at::Tensor& x) {
   auto kept = c10::make_intrusive<KeptInput>();
-  if (maker_of(x.grad_fn()) != nullptr) {
+  const auto* maker = maker_of(x.grad_fn());
+  if (maker != nullptr && x.output_nr() >= maker->first_result) {
     kept->maker = x.grad_fn();
   } else {
     kept->tensor = x.detach();

@@ -12,6 +12,7 @@ struct Maker {
   bool (*made)(const torch::autograd::Node& node);          ///< the node is one of this operator
   at::Tensor (*source)(torch::autograd::Node& node);        ///< a tensor that it keeps; tells its results apart
   at::Tensor (*make)(torch::autograd::Node& node);          ///< its result, the same bits as before
+  uint32_t first_result = 0;                                ///< results before this one cannot be made; the others are all the same
 };
 
 Maker rms_norm_maker();
@@ -30,7 +31,7 @@ template <class Operator, at::Tensor (*kMake)(const torch::autograd::variable_li
 Maker maker() {
   using torch::autograd::Node;
   return {[](const Node& node) { return dynamic_cast<const torch::autograd::CppNode<Operator>*>(&node) != nullptr; },
-          [](Node& node) { return kept_by<Operator>(node).front(); }, [](Node& node) { return kMake(kept_by<Operator>(node)); }};
+          [](Node& node) { return kept_by<Operator>(node).front(); }, [](Node& node) { return kMake(kept_by<Operator>(node)); }, 0};
 }
 
 }  // namespace graft::ops

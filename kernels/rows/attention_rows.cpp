@@ -1,19 +1,20 @@
 #include "kernels/rows/attention_rows.h"
 
-#include <algorithm>
+#include <cmath>
+#include <memory>
 
-#include "kernels/rows/elements.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/rows/attention_rows.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
-namespace graft::kernels {
-namespace {
+#include "kernels/rows/softmax_row-inl.h"
 
-using namespace detail;
+HWY_BEFORE_NAMESPACE();
+namespace graft::kernels::HWY_NAMESPACE {
 
-struct Visible {
-  int64_t begin, end;
-};
-
-Visible visible_keys(const AttentionBlock& block, int64_t query) {
+/// The keys that a query sees; it may see none.
+HWY_INLINE Range visible_keys(const AttentionBlock& block, int64_t query) {
   if (!block.causal) return {0, block.keys};
   const int64_t position = block.first_position + query;
   const int64_t end = std::min(block.keys, position + 1);
@@ -21,71 +22,107 @@ Visible visible_keys(const AttentionBlock& block, int64_t query) {
   return {std::min(begin, end), end};
 }
 
+/// Zero is all bits zero in both element types.
 template <class T>
-void clear(T* row, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) store(row[i], 0.0f);
+HWY_INLINE void clear_outside(T* row, Range kept, int64_t n) {
+  std::memset(static_cast<void*>(row), 0, static_cast<size_t>(kept.begin) * sizeof(T));
+  std::memset(static_cast<void*>(row + kept.end), 0, static_cast<size_t>(n - kept.end) * sizeof(T));
 }
 
+/// row <- softmax(scale · row); returns log Σ exp. The exponentials wait in `exponentials` (n) for their sum, so that each is computed
+/// once and rounded once; it may be the row itself where that holds fp32.
 template <class T>
-GRAFT_VECTORISED float softmax_span(T* row, int64_t n, float scale) {
-  float top = -INFINITY;
-  for (int64_t i = 0; i < n; ++i) top = std::max(top, load(row[i]));
-  top *= scale;
-  float sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += exponential(load(row[i]) * scale - top);
-  const float shift = top + std::log(sum);
-  for (int64_t i = 0; i < n; ++i) store(row[i], exponential(load(row[i]) * scale - shift));
-  return shift;
-}
-
-template <class T>
-GRAFT_VECTORISED void softmax_span_backward(T* row, T* gradient, int64_t n, float scale, float log_sum_exp, float delta) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float p = exponential(load(row[i]) * scale - log_sum_exp);
-    store(row[i], p);
-    store(gradient[i], scale * p * (load(gradient[i]) - delta));
+HWY_INLINE float softmax_span(T* row, int64_t n, float scale, float* exponentials) {
+  const float top = largest(row, n) * scale;
+  const float sum = sum_exponentials(
+      row, n, scale, top,
+      [&](V first, V second, int64_t i) HWY_ATTR {
+        store(first, exponentials + i);
+        store(second, exponentials + i + lanes());
+      },
+      [&](const Tail& tail, V v, int64_t i) HWY_ATTR { tail.store(v, exponentials + i); });
+  const V factor = all(1.0f / sum);
+  int64_t i = 0;
+  for (; i + 2 * lanes() <= n; i += 2 * lanes())
+    store_halves(hn::Mul(load(exponentials + i), factor), hn::Mul(load(exponentials + i + lanes()), factor), row + i);
+  for (; i < n; i += lanes()) {
+    const Tail tail{std::min(lanes(), n - i)};
+    tail.store(hn::Mul(tail.load(exponentials + i), factor), row + i);
   }
+  return top + std::log(sum);
 }
 
+/// `waiting` (keys) fp32 is needed for bf16 scores.
+void softmax(Element type, const AttentionBlock& block, void* scores, Range rows, float* waiting, float* log_sum_exp) {
+  by_element(type, [&](auto tag) HWY_ATTR {
+    using T = decltype(tag);
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      T* row = static_cast<T*>(scores) + r * block.keys;
+      const Range seen = visible_keys(block, r % block.queries);
+      clear_outside(row, seen, block.keys);
+      T* span = row + seen.begin;
+      if constexpr (std::is_same_v<T, float>) waiting = span;
+      log_sum_exp[r] = softmax_span(span, seen.end - seen.begin, block.scale, waiting);
+    }
+  });
+}
+
+void softmax_backward(Element type, const AttentionBlock& block, const float* log_sum_exp, const float* delta, Range rows,
+                      void* scores, void* gradient) {
+  by_element(type, [&](auto tag) HWY_ATTR {
+    using T = decltype(tag);
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      const Range seen = visible_keys(block, r % block.queries);
+      T *row = static_cast<T*>(scores) + r * block.keys, *g = static_cast<T*>(gradient) + r * block.keys;
+      clear_outside(row, seen, block.keys);
+      clear_outside(g, seen, block.keys);
+      row += seen.begin, g += seen.begin;
+      map_row_twice(seen.end - seen.begin, row, g, [&](auto place, int64_t i, V& to_row, V& to_g) HWY_ATTR {
+        to_row = exponential(hn::MulSub(place.load(row + i), all(block.scale), all(log_sum_exp[r])));
+        to_g = hn::Mul(hn::Mul(to_row, all(block.scale)), hn::Sub(place.load(g + i), all(delta[r])));
+      });
+    }
+  });
+}
+
+}  // namespace graft::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace graft::kernels {
+namespace {
+
+using namespace detail;
+
+HWY_EXPORT(softmax);
+HWY_EXPORT(softmax_backward);
+
+/// Rows of a causal block differ in length, so that threads take them in small pieces as they come; no result depends on who does.
 template <class Body>
-void over_rows(const AttentionBlock& block, const Body& body) {
+void over_queries(const AttentionBlock& block, const Body& body) {
+  constexpr int64_t kRows = 16;
   const int64_t rows = block.groups * block.queries;
-#pragma omp parallel for schedule(dynamic, 16) if (rows * block.keys > 16384)
-  for (int64_t r = 0; r < rows; ++r) body(r, visible_keys(block, r % block.queries));
-}
-
-template <class T>
-void softmax(const AttentionBlock& block, T* scores, float* log_sum_exp) {
-  over_rows(block, [&](int64_t r, Visible keys) {
-    T* row = scores + r * block.keys;
-    clear(row, 0, keys.begin);
-    log_sum_exp[r] = softmax_span(row + keys.begin, keys.end - keys.begin, block.scale);
-    clear(row, keys.end, block.keys);
-  });
-}
-
-template <class T>
-void softmax_backward(const AttentionBlock& block, const float* log_sum_exp, const float* delta, T* scores, T* gradient) {
-  over_rows(block, [&](int64_t r, Visible keys) {
-    T *row = scores + r * block.keys, *g = gradient + r * block.keys;
-    clear(row, 0, keys.begin), clear(g, 0, keys.begin);
-    softmax_span_backward(row + keys.begin, g + keys.begin, keys.end - keys.begin, block.scale, log_sum_exp[r], delta[r]);
-    clear(row, keys.end, block.keys), clear(g, keys.end, block.keys);
-  });
+  choose_highway_targets();
+#pragma omp parallel for schedule(dynamic) if (rows * block.keys > kPiece)
+  for (int64_t begin = 0; begin < rows; begin += kRows) body(Range{begin, std::min(rows, begin + kRows)});
 }
 
 }  // namespace
 
 void softmax_rows(Element type, const AttentionBlock& block, void* scores, float* log_sum_exp) {
-  if (type == Element::kFloat32) return softmax(block, static_cast<float*>(scores), log_sum_exp);
-  softmax(block, static_cast<Bf16*>(scores), log_sum_exp);
+  over_queries(block, [&](Range some) {
+    const auto waiting =
+        std::make_unique_for_overwrite<float[]>(type == Element::kBFloat16 ? static_cast<size_t>(block.keys) : 0);
+    HWY_DYNAMIC_DISPATCH(softmax)(type, block, scores, some, waiting.get(), log_sum_exp);
+  });
 }
 
 void softmax_rows_backward(Element type, const AttentionBlock& block, const float* log_sum_exp, const float* delta, void* scores,
                            void* gradient) {
-  if (type == Element::kFloat32)
-    return softmax_backward(block, log_sum_exp, delta, static_cast<float*>(scores), static_cast<float*>(gradient));
-  softmax_backward(block, log_sum_exp, delta, static_cast<Bf16*>(scores), static_cast<Bf16*>(gradient));
+  over_queries(block, [&](Range some) {
+    HWY_DYNAMIC_DISPATCH(softmax_backward)(type, block, log_sum_exp, delta, some, scores, gradient);
+  });
 }
 
 }  // namespace graft::kernels
+#endif

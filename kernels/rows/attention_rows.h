@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "kernels/rows/rows.h"
+#include "kernels/rows/element.h"
 
 namespace graft::kernels {
 
@@ -14,7 +14,7 @@ struct AttentionBlock {
   int64_t first_position = 0;  ///< position of the block's first query among the keys
   bool causal = true;          ///< a query sees keys up to its own position
   int64_t window = 0;          ///< with causal: only the last `window` keys; 0: all
-  float scale = 1.0f;          ///< applied to the scores
+  float scale = 1.0f;          ///< applied to the scores, positive
 };
 
 /// scores <- softmax(scale · scores) over the visible keys, 0 elsewhere; log_sum_exp (groups, queries), fp32.

@@ -62,17 +62,21 @@ at::Tensor CausalLm::embed(const at::Tensor& ids) const {
 }
 
 at::Tensor CausalLm::hidden_states(const TokenStream& tokens, const ForwardContext& context, Checkpointing checkpointing) const {
-  auto x = embed(tokens.ids);
+  ResidualStream stream{embed(tokens.ids), {}};
   const auto angle = angles(tokens.positions);
   const bool again = checkpointing == Checkpointing::kEveryLayer && at::GradMode::is_enabled();
-  if (again) x.requires_grad_();
+  if (again) stream.x.requires_grad_();
   for (const auto& layer : layers_) {
-    const auto run = [&layer = *layer, angle, lengths = tokens.lengths, context](const at::Tensor& input) {
+    const auto run = [&layer = *layer, angle, lengths = tokens.lengths, context](const ResidualStream& input) {
       return layer.forward(input, angle, lengths, context);
     };
-    x = again ? checkpointed(run, x) : run(x);
+    if (again) {  // one tensor is kept a layer, so nothing may be pending there
+      stream.x = checkpointed([run](const at::Tensor& x) { return run({x, {}}).whole(); }, stream.x);
+    } else {
+      stream = run(stream);
+    }
   }
-  return x;
+  return stream.whole();
 }
 
 at::Tensor CausalLm::head_input(const at::Tensor& hidden, const at::Tensor& rows) const {
@@ -129,11 +133,11 @@ at::Tensor CausalLm::extend(const TokenStream& tokens, std::span<SequenceCache* 
     positions.narrow(0, start, tokens.lengths[s]).add_(caches[s]->length);
     start += tokens.lengths[s];
   }
-  auto x = embed(tokens.ids);
+  ResidualStream stream{embed(tokens.ids), {}};
   const auto angle = angles(positions);
-  for (const auto& layer : layers_) x = layer->extend(x, angle, tokens.lengths, caches);
+  for (const auto& layer : layers_) stream = layer->extend(stream, angle, tokens.lengths, caches);
   for (size_t s = 0; s < caches.size(); ++s) caches[s]->length += tokens.lengths[s];
-  return x;
+  return stream.whole();
 }
 
 std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> CausalLm::frozen_matrices() const {

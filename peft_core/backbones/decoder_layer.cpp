@@ -79,36 +79,36 @@ void DecoderLayer::add_places(Places& places) {
   add_norm("post_attention_layernorm", post_norm_);
 }
 
-DecoderLayer::Projected DecoderLayer::project(const at::Tensor& x, const RotaryAngles& angles,
+DecoderLayer::Projected DecoderLayer::project(const ResidualStream& stream, const RotaryAngles& angles,
                                               const ForwardContext& context) const {
-  const auto normed = ops::rms_norm(x, input_norm_, config_.norm_epsilon);
-  const auto heads = [&](const LinearSlot& slot, int64_t count) {
-    return slot.forward(normed, context).view({x.size(0), count, config_.head_size});
+  const auto [x, normed] = ops::add_rms_norm(stream.x, stream.pending, input_norm_, config_.norm_epsilon, 3);
+  const auto heads = [&, tokens = x.size(0)](const LinearSlot& slot, const at::Tensor& input, int64_t count) {
+    return slot.forward(input, context).view({tokens, count, config_.head_size});
   };
-  auto q = heads(q_, config_.heads), k = heads(k_, config_.key_value_heads);
-  const auto v = heads(v_, config_.key_value_heads);
+  auto q = heads(q_, normed[0], config_.heads), k = heads(k_, normed[1], config_.key_value_heads);
+  const auto v = heads(v_, normed[2], config_.key_value_heads);
   if (q_norm_.defined()) {
     q = ops::rms_norm(q, q_norm_, config_.norm_epsilon);
     k = ops::rms_norm(k, k_norm_, config_.norm_epsilon);
   }
-  return {ops::rotary(q, angles.cosine, angles.sine), ops::rotary(k, angles.cosine, angles.sine), v};
+  return {x, ops::rotary(q, angles.cosine, angles.sine), ops::rotary(k, angles.cosine, angles.sine), v};
 }
 
-at::Tensor DecoderLayer::finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const {
-  const auto middle = x + o_.forward(attended.view({x.size(0), config_.query_features()}), context);
-  const auto normed = ops::rms_norm(middle, post_norm_, config_.norm_epsilon);
-  return middle + down_.forward(ops::swiglu(gate_.forward(normed, context), up_.forward(normed, context)), context);
+ResidualStream DecoderLayer::finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const {
+  const auto output = o_.forward(attended.view({x.size(0), config_.query_features()}), context);
+  const auto [middle, normed] = ops::add_rms_norm(x, output, post_norm_, config_.norm_epsilon, 2);
+  return {middle, down_.forward(ops::swiglu(gate_.forward(normed[0], context), up_.forward(normed[1], context)), context)};
 }
 
-at::Tensor DecoderLayer::forward(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
-                                 const ForwardContext& context) const {
-  const auto [q, k, v] = project(x, angles, context);
+ResidualStream DecoderLayer::forward(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                                     const ForwardContext& context) const {
+  const auto [x, q, k, v] = project(stream, angles, context);
   return finish(x, ops::attention(q, k, v, lengths, attention_shape(config_)), context);
 }
 
-at::Tensor DecoderLayer::extend(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
-                                std::span<SequenceCache* const> caches) const {
-  const auto [q, k, v] = project(x, angles, {});
+ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                                    std::span<SequenceCache* const> caches) const {
+  const auto [x, q, k, v] = project(stream, angles, {});
   auto attended = at::empty_like(q);
   int64_t start = 0;
   for (size_t s = 0; s < caches.size(); ++s) {

@@ -29,26 +29,35 @@ struct SequenceCache {
   static SequenceCache with_capacity(const DecoderConfig& config, int64_t capacity, at::ScalarType dtype);
 };
 
+/// The hidden states between two layers, (N, C) each. What the last layer adds to them waits in `pending` (may be undefined), as the
+/// addition is one pass with the norm that comes next.
+struct ResidualStream {
+  at::Tensor x, pending;
+
+  at::Tensor whole() const { return pending.defined() ? x + pending : x; }
+};
+
 /// x + attention(norm(x)), then x + feed-forward(norm(x)).
 class DecoderLayer {
  public:
   DecoderLayer(const DecoderConfig& config, int64_t index, const WeightSource& weights, const BaseStorage& storage);
 
-  /// x (N, C) -> (N, C); every sequence by itself.
-  at::Tensor forward(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
-                     const ForwardContext& context) const;
+  /// Every sequence by itself.
+  ResidualStream forward(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                         const ForwardContext& context) const;
   /// The same for new tokens of sequences whose earlier ones lie in caches; appends to them.
-  at::Tensor extend(const at::Tensor& x, const RotaryAngles& angles, std::span<const int32_t> lengths,
-                    std::span<SequenceCache* const> caches) const;
+  ResidualStream extend(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
+                        std::span<SequenceCache* const> caches) const;
 
   void add_places(Places& places);
 
  private:
   struct Projected {
+    at::Tensor x;        // the stream with what was pending, (N, C)
     at::Tensor q, k, v;  // (N, H, D)
   };
-  Projected project(const at::Tensor& x, const RotaryAngles& angles, const ForwardContext& context) const;
-  at::Tensor finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const;
+  Projected project(const ResidualStream& stream, const RotaryAngles& angles, const ForwardContext& context) const;
+  ResidualStream finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const;
 
   DecoderConfig config_;
   int64_t index_;

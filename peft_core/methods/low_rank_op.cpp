@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
 #include "peft_core/slots/held_base.h"
@@ -69,7 +70,7 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 at::Tensor low_rank_linear(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, double scale,
                            const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias, double dropout,
                            uint64_t seed) {
-  return LowRankLinear::apply(x, a, b, if_defined(bias), base, scale, dropout, static_cast<int64_t>(seed));
+  return LowRankLinear::apply(x, a, b, ops::if_defined(bias), base, scale, dropout, static_cast<int64_t>(seed));
 }
 
 }  // namespace graft::peft

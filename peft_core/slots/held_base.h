@@ -3,7 +3,6 @@
 #include <ATen/core/ivalue.h>
 
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "peft_core/slots/frozen_linear.h"
@@ -22,11 +21,6 @@ inline c10::IValue hold_base(std::shared_ptr<const FrozenLinear> base) {
 
 inline const FrozenLinear& held_base(const c10::IValue& value) {
   return *static_cast<const HeldBase*>(value.toCapsule().get())->base;
-}
-
-/// Autograd takes an absent input as an empty optional, which has no place among the inputs that may need gradients.
-inline std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
-  return tensor.defined() ? std::optional(tensor) : std::nullopt;
 }
 
 }  // namespace graft::peft

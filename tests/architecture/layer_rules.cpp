@@ -69,7 +69,7 @@ const std::vector<Library> kLibraries = {
     {"SentencePiece", {"sentencepiece"}, {"data_loaders/text/"}},
     {"PCRE2", {"pcre2.h"}, {"data_loaders/text/"}},
     {"utf8proc", {"utf8proc.h"}, {"data_loaders/text/"}},
-    {"Highway", {"hwy/"}, {"kernels/"}},
+    {"Highway", {"hwy/"}, {"kernels/", "tests/kernels/"}},
     {"OpenMP", {"omp.h"}, {"kernels/", "peft_core/", "pipelines/", "bench/", "tests/"}},
     {"GoogleTest", {"gtest/", "gmock/"}, {"tests/"}},
     {"CUDA", {"cuda", "cublas"}, {"kernels/"}},

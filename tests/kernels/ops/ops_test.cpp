@@ -7,6 +7,7 @@
 #include "kernels/ops/attention_op.h"
 #include "kernels/ops/head_loss_op.h"
 #include "kernels/ops/products.h"
+#include "kernels/ops/kept_input.h"
 #include "kernels/ops/rms_norm_op.h"
 #include "kernels/ops/rotary_op.h"
 #include "kernels/ops/swiglu_op.h"
@@ -84,6 +85,57 @@ TEST_P(Operators, RmsNormGivesAFrozenWeightNoGradient) {
   torch::autograd::backward({rms_norm(x, weight, 1e-5).sum()});
   EXPECT_TRUE(x.grad().defined());
   EXPECT_FALSE(weight.grad().defined());
+}
+
+/// Three readers that weigh y differently, and one of the sum.
+template <class Weigh>
+TensorFunction read_by_four(Weigh add_and_norm) {
+  return [add_and_norm](const Tensors& in) {
+    const auto [sum, normed] = add_and_norm(in);
+    return at::cat({normed[0], normed[1] * 2, normed[2] * 0.5, sum}, -1);
+  };
+}
+
+TEST_P(Operators, AddRmsNormEqualsFloat64) {
+  const auto exact = read_by_four([](const Tensors& in) {
+    const auto sum = in[0] + in[1];
+    return AddedAndNormed{sum, Tensors(3, rms_norm_float64(1e-2)({sum, in[2]}))};
+  });
+  const auto ours = read_by_four([](const Tensors& in) { return add_rms_norm(in[0], in[1], in[2], 1e-2, 3); });
+  for (const int64_t n : {2, 7, 64, 577}) {
+    const Tensors inputs{leaf({5, n}, dtype(), 1), leaf({5, n}, dtype(), 3), leaf({n}, at::kFloat, 2)};
+    // Beside one rounding of the result: each reader's gradient is one number of the type; the sum of their sizes is up to 4 times theirs.
+    const auto errors = compare_with_float64(ours, exact, inputs, {});
+    EXPECT_LT(errors.worst(), tolerance(8, 4 * n)) << n;
+  }
+}
+
+TEST_P(Operators, AddRmsNormWithoutAResidualIsTheNormAndPassesTheStreamOn) {
+  const auto x = leaf({5, 24}, dtype(), 1), weight = normal({24}, at::kFloat, 2);
+  const auto [sum, normed] = add_rms_norm(x, {}, weight, 1e-5, 2);
+  EXPECT_TRUE(at::equal(sum, x) && at::equal(normed[0], rms_norm(x, weight, 1e-5)) && at::equal(normed[1], normed[0]));
+  EXPECT_EQ(normed[0].data_ptr(), normed[1].data_ptr());
+  torch::autograd::backward({sum.sum()});  // nobody read the norm
+  EXPECT_TRUE(at::equal(x.grad(), at::ones_like(x)));
+}
+
+TEST_P(Operators, OfAddAndNormOnlyTheNormIsMadeAgain) {
+  struct Keeper : public torch::autograd::Function<Keeper> {
+    static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x) {
+      keep_input(ctx, x);
+      return x.clone();
+    }
+    static Tensors backward(torch::autograd::AutogradContext* ctx, Tensors) { return {kept_input(ctx)}; }
+  };
+  const auto x = leaf({5, 24}, dtype(), 1), residual = normal({5, 24}, dtype(), 3), weight = normal({24}, at::kFloat, 2);
+  for (const size_t reader : {0u, 1u, 2u}) {  // 0: the sum
+    const auto [sum, normed] = add_rms_norm(x, residual, weight, 1e-5, 2);
+    const auto input = reader == 0 ? sum : normed[reader - 1];
+    at::Tensor seen;
+    input.register_hook([&](const at::Tensor& gradient) { seen = gradient.clone(); });
+    torch::autograd::backward({Keeper::apply(input).sum()});
+    EXPECT_TRUE(at::equal(seen, input)) << reader;
+  }
 }
 
 at::Tensor swiglu_float64(const Tensors& in) { return at::silu(in[0]) * in[1]; }
@@ -381,8 +433,10 @@ TEST(RowsReference, EqualsFloat64) {
   auto y = at::empty_like(x), inverse = at::empty({rows}), dx = at::empty_like(x), dw = at::zeros({n});
   rms_norm_rows_reference(Element::kFloat32, x.const_data_ptr(), w.const_data_ptr<float>(), 1e-2f, rows, n, y.mutable_data_ptr(),
                           inverse.mutable_data_ptr<float>());
-  rms_norm_rows_backward_reference(Element::kFloat32, g.const_data_ptr(), x.const_data_ptr(), w.const_data_ptr<float>(),
-                                   inverse.const_data_ptr<float>(), rows, n, dx.mutable_data_ptr(), dw.mutable_data_ptr<float>());
+  const std::array<const void*, 1> gradient{g.const_data_ptr()};
+  rms_norm_rows_backward_reference(Element::kFloat32, {.rows = rows, .n = n, .g = gradient, .x = x.const_data_ptr(),
+                                                       .weight = w.const_data_ptr<float>(), .inverse_rms = inverse.const_data_ptr<float>(),
+                                                       .dx = dx.mutable_data_ptr(), .dweight = dw.mutable_data_ptr<float>()});
   // One rounding of the result, one of the kept inverse, and epsilon as a float.
   for (const auto& [own, right] : {std::pair{y, expected}, {dx, exact[0].grad()}, {dw, exact[1].grad()}})
     EXPECT_LT(relative_error(own, right), 4 * kUnit32);

@@ -16,7 +16,7 @@
 namespace graft::peft {
 namespace {
 
-constexpr size_t kSmallest = 256 << 10;
+constexpr size_t kSmallest = 256 << 10, kLargePage = 2 << 20;
 constexpr int64_t kSlackShare = 16, kSlack = 32 << 20;  // live and cached blocks may exceed the largest need so far by a sixteenth and 32 MiB
 
 /// Four sizes between two powers of two, so that batches of nearly equal length find each other's blocks. The pages of a block's end cost
@@ -24,6 +24,23 @@ constexpr int64_t kSlackShare = 16, kSlack = 32 << 20;  // live and cached block
 size_t rounded_up(size_t bytes) {
   const size_t step = std::bit_floor(bytes) / 4;
   return (bytes + step - 1) / step * step;
+}
+
+void* map_pages(size_t size) {
+  void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) throw std::bad_alloc();
+  return address;
+}
+
+/// New pages from the system, large ones as far as they fit: a product's tiles touch 32 rows at once, each on a small page of its own.
+void* mapped(size_t size) {
+  if (size < kLargePage) return map_pages(size);
+  auto* start = static_cast<std::byte*>(map_pages(size + kLargePage));
+  const size_t before = (kLargePage - reinterpret_cast<uintptr_t>(start) % kLargePage) % kLargePage;
+  if (before > 0) ::munmap(start, before);
+  ::munmap(start + before + size, kLargePage - before);
+  ::madvise(start + before, size, MADV_HUGEPAGE);  // a refusal costs speed only
+  return start + before;
 }
 
 class BlockCache {
@@ -89,9 +106,7 @@ class BlockCache {
       const auto oldest = uncache(unused_.front().place);
       ::munmap(oldest.address, oldest.size);
     }
-    void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (address == MAP_FAILED) throw std::bad_alloc();
-    return {address, size};
+    return {mapped(size), size};
   }
 
   std::mutex mutex_;

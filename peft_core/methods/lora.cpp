@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/base/log.h"
+#include "peft_core/methods/layer_adapters.h"
 #include "peft_core/methods/low_rank_op.h"
 
 namespace graft::peft {
@@ -47,80 +46,16 @@ void check(const LoraConfig& config) {
                            .got = std::to_string(config.dropout)});
 }
 
-/// The value of the first pattern that fits the layer's name, as PEFT does, else `otherwise`.
-template <class T>
-T by_pattern(const std::map<std::string, T>& patterns, const std::string& name, T otherwise, std::set<std::string>& used) {
-  for (const auto& [pattern, value] : patterns)
-    if (pattern_matches_end(pattern, name)) {
-      used.insert(pattern);
-      return value;
-    }
-  return otherwise;
+void expect_rank(int64_t rank, const LinearSlot& slot) {
+  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
+  if (rank >= 1 && rank <= limit) return;
+  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
+                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
 }
 
-template <class T>
-void expect_all_used(const std::map<std::string, T>& patterns, const std::set<std::string>& used, const std::string& key) {
-  for (const auto& [pattern, value] : patterns)
-    if (!used.contains(pattern))
-      throw InvalidArgument({.where = key, .what = "'" + pattern + "' matches no adapted layer",
-                             .hint = "give the end of a layer's name, such as layers.0.self_attn.q_proj or q_proj"});
-}
-
-/// The N of ".layers.N." in a slot's name; -1 outside the layers.
-int64_t layer_number(const std::string& name) {
-  constexpr std::string_view mark = ".layers.";
-  const auto at = name.find(mark);
-  return at == std::string::npos ? -1 : std::strtoll(name.c_str() + at + mark.size(), nullptr, 10);
-}
-
-std::vector<LinearSlot*> chosen_slots(const Places& places, const LoraConfig& config) {
-  auto slots = matching_linears(places, config.targets, "method.targets");
-  if (!config.exclude.empty()) {
-    const auto excluded = matching_linears(places, config.exclude, "method.exclude");
-    std::erase_if(slots, [&](LinearSlot* slot) { return std::find(excluded.begin(), excluded.end(), slot) != excluded.end(); });
-  }
-  if (!config.layers.empty())
-    std::erase_if(slots, [&](const LinearSlot* slot) {
-      return std::find(config.layers.begin(), config.layers.end(), layer_number(slot->name())) == config.layers.end();
-    });
-  if (slots.empty())
-    throw InvalidArgument({.where = "method.targets", .what = "choose no layer that method.exclude and method.layers leave"});
-  return slots;
-}
-
-class LoraAttachment final : public Attachment {
+class LoraAttachment final : public LayerAdapters {
  public:
-  LoraAttachment(Places& places, LoraConfig config, uint64_t seed) : config_(std::move(config)) {
-    check(config_);
-    std::set<std::string> used_ranks, used_alphas;
-    auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
-    for (auto* slot : chosen_slots(places, config_)) {
-      const auto rank = by_pattern(config_.rank_pattern, slot->name(), config_.rank, used_ranks);
-      by_pattern(config_.alpha_pattern, slot->name(), config_.alpha, used_alphas);
-      expect_rank(rank, *slot);
-      slot->expect_free();
-      slots_.push_back(slot);
-      adapters_.push_back(std::make_shared<LoraAdapter>(*slot->base(), rank, lora_scale(config_, slot->name(), rank), config_.dropout,
-                                                        random));
-    }
-    expect_all_used(config_.rank_pattern, used_ranks, "method.rank_pattern");
-    expect_all_used(config_.alpha_pattern, used_alphas, "method.alpha_pattern");
-    // Only now: a refusal leaves the model as it was.
-    for (size_t i = 0; i < slots_.size(); ++i) slots_[i]->attach(adapters_[i]);
-  }
-
-  std::vector<TrainableGroup> trainable() const override {
-    TrainableGroup a{"lora_A", {}}, b{"lora_B", {}};
-    for (const auto& [name, tensor] : state()) (name.ends_with("lora_A.weight") ? a : b).parameters.emplace_back(name, tensor);
-    return {std::move(a), std::move(b)};
-  }
-
-  AdapterState state() const override {
-    AdapterState state;
-    for (size_t i = 0; i < slots_.size(); ++i)
-      for (const auto& [name, tensor] : adapters_[i]->parameters()) state[slots_[i]->name() + "." + name] = tensor;
-    return state;
-  }
+  LoraAttachment(Places& places, const LoraConfig& config, const Make& make) : LayerAdapters(places, config.choice, make), config_(config) {}
 
   nlohmann::json published_config() const override {
     return {{"peft_type", "LORA"},
@@ -138,39 +73,26 @@ class LoraAttachment final : public Attachment {
             {"use_dora", false}};
   }
 
-  void detach() override {
-    for (auto* slot : slots_) slot->detach();
-  }
-
-  void merge(at::ScalarType dtype) override {
-    for (auto* slot : slots_) slot->merge(dtype);
-  }
-
  private:
-  static void expect_rank(int64_t rank, const LinearSlot& slot) {
-    const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
-    if (rank >= 1 && rank <= limit) return;
-    throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
-                           .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
-  }
-
-  /// The endings of the adapted layers' names: what PEFT's suffix rule needs, free of our own pattern forms. Where an ending would
-  /// take in layers that are not adapted, the full names.
-  nlohmann::json published_targets() const {
-    std::set<std::string> endings;
-    const bool all_of_them = config_.exclude.empty() && config_.layers.empty();
-    const bool by_ending = all_of_them && !std::any_of(config_.targets.begin(), config_.targets.end(), [](const std::string& target) {
-      return target != "all-linear" && target.find_first_of("*+?()[]{}|\\^$.") != std::string::npos;
-    });
-    for (const auto* slot : slots_)
-      endings.insert(by_ending ? slot->name().substr(slot->name().rfind('.') + 1) : slot->name());
-    return endings;
-  }
-
   LoraConfig config_;
-  std::vector<LinearSlot*> slots_;
-  std::vector<std::shared_ptr<const LoraAdapter>> adapters_;
 };
+
+std::unique_ptr<Attachment> attach_lora(Places& places, const LoraConfig& config, uint64_t seed) {
+  check(config);
+  Patterns ranks(config.rank_pattern, "method.rank_pattern");
+  Patterns alphas(config.alpha_pattern, "method.alpha_pattern");
+  for (const auto* slot : chosen_slots(places, config.choice)) {
+    expect_rank(ranks.value_for(slot->name(), config.rank), *slot);
+    alphas.value_for(slot->name(), config.alpha);
+  }
+  ranks.expect_all_used();
+  alphas.expect_all_used();
+  auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
+  return std::make_unique<LoraAttachment>(places, config, [&](const LinearSlot& slot) {
+    const auto rank = ranks.value_for(slot.name(), config.rank);
+    return std::make_shared<LoraAdapter>(*slot.base(), rank, lora_scale(config, slot.name(), rank), config.dropout, random);
+  });
+}
 
 void refuse_variant(const nlohmann::json& published, const std::string& key) {
   const auto found = published.find(key);
@@ -190,11 +112,8 @@ std::optional<ConfigNode> from_published(const nlohmann::json& published) {
                            {"rank", published.value("r", 8)},
                            {"alpha", published.value("lora_alpha", 8.0)},
                            {"dropout", published.value("lora_dropout", 0.0)},
-                           {"targets", published.at("target_modules")},
                            {"use_rslora", published.value("use_rslora", false)}};
-  if (const auto found = published.find("exclude_modules"); found != published.end() && !found->empty()) method["exclude"] = *found;
-  if (const auto found = published.find("layers_to_transform"); found != published.end() && !found->is_null())
-    method["layers"] = found->is_array() ? *found : nlohmann::json::array({*found});
+  read_published_targets(published, method);
   for (const auto* key : {"rank_pattern", "alpha_pattern"})
     if (const auto found = published.find(key); found != published.end() && found->is_object()) method[key] = *found;
   return ConfigNode::parse(method.dump(), "adapter_config.json");
@@ -203,8 +122,7 @@ std::optional<ConfigNode> from_published(const nlohmann::json& published) {
 }  // namespace
 
 double lora_scale(const LoraConfig& config, const std::string& layer, int64_t rank) {
-  std::set<std::string> used;
-  const auto alpha = by_pattern(config.alpha_pattern, layer, config.alpha, used), r = static_cast<double>(rank);
+  const auto alpha = Patterns(config.alpha_pattern, "method.alpha_pattern").value_for(layer, config.alpha), r = static_cast<double>(rank);
   return alpha / (config.use_rslora ? std::sqrt(r) : r);
 }
 
@@ -215,7 +133,7 @@ MethodSpec lora_method() {
           .parameters = "r (in + out) per layer",
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
           .attach = [](Places& places, const ConfigNode& config, uint64_t seed) -> std::unique_ptr<Attachment> {
-            return std::make_unique<LoraAttachment>(places, read_config<LoraConfig>(config), seed);
+            return attach_lora(places, read_config<LoraConfig>(config), seed);
           },
           .from_published = from_published,
           .resolved = [](const ConfigNode& config) { return write_config(read_config<LoraConfig>(config), "method"); }};

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
 
+#include "peft_core/methods/layer_choice.h"
 #include "peft_core/methods/method.h"
 
 namespace graft::peft {
@@ -14,9 +14,7 @@ struct LoraConfig {
   int64_t rank = 16;
   double alpha = 32.0;
   double dropout = 0.0;
-  std::vector<std::string> targets = {"all-linear"};
-  std::vector<std::string> exclude;
-  std::vector<int64_t> layers;
+  LayerChoice choice;
   bool use_rslora = false;
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
@@ -27,9 +25,7 @@ struct LoraConfig {
     v("rank", rank, "inner size r of the update; 1 <= r <= min(in, out) of every layer");
     v("alpha", alpha, "the update is scaled by alpha / r (alpha / sqrt(r) with use_rslora)");
     v("dropout", dropout, "probability of dropping an input of the update while training, in [0, 1)");
-    v("targets", targets, "layers: all-linear, name endings, or regular expressions over the full name");
-    v("exclude", exclude, "layers to leave out again, written as targets are");
-    v("layers", layers, "numbers of the decoder layers to adapt; empty: all");
+    choice.visit(v);
     v("use_rslora", use_rslora, "rank-stabilised scaling");
     v("rank_pattern", rank_pattern, "rank of single layers: expression over the name's end -> rank");
     v("alpha_pattern", alpha_pattern, "alpha of single layers: expression over the name's end -> alpha");

@@ -39,6 +39,8 @@ class Adapter {
   virtual at::Tensor merged_weight(const FrozenLinear& base) const = 0;
   /// Trainable leaves under their published names: "lora_A.weight", ...
   virtual NamedTensors parameters() const = 0;
+  /// Further tensors that are saved with them but not trained.
+  virtual NamedTensors fixed() const { return {}; }
 };
 
 }  // namespace graft::peft

@@ -20,7 +20,8 @@ void list_methods(std::ostream& out) {
   for (const auto& method : peft::builtin_methods())
     out << to_json_line({{"name", method.name}, {"paper", method.paper}, {"use_when", method.use_when},
                          {"trainable_parameters", method.parameters}, {"identity_at_start", method.traits.identity_at_start},
-                         {"mergeable", method.traits.mergeable}, {"exact_gradient", method.traits.exact_gradient}})
+                         {"mergeable", method.traits.mergeable}, {"exact_gradient", method.traits.exact_gradient},
+                         {"needs_calibration", method.traits.needs_calibration}})
         << "\n";
 }
 

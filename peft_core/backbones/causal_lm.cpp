@@ -1,5 +1,7 @@
 #include "peft_core/backbones/causal_lm.h"
 
+#include <algorithm>
+
 #include "kernels/base/error.h"
 #include "kernels/ops/head_loss_op.h"
 #include "kernels/ops/rms_norm_op.h"
@@ -42,6 +44,7 @@ CausalLm::CausalLm(DecoderConfig config, const WeightSource& weights, const Base
 
   for (auto& layer : layers_) layer->add_places(places_);
   places_.head = &head_;
+  places_.prompt = &prompt_;
   places_.parameters.push_back({"model.norm.weight", ParameterSlot::Kind::kNorm, &final_norm_});
 }
 
@@ -61,14 +64,32 @@ at::Tensor CausalLm::embed(const at::Tensor& ids) const {
   return embedding_->gather(ids, storage_.compute);
 }
 
+CausalLm::Entering CausalLm::entering(const TokenStream& tokens, bool begins) const {
+  Entering input{embed(tokens.ids), tokens.positions, tokens.lengths};
+  const int64_t prefix = prefix_count(), prompt = prompt_.count();
+  if (!begins || prefix + prompt == 0) return input;
+  // Virtual tokens have the first positions; those of a prefix are never rotated, but counted.
+  input.positions = input.positions + (prefix + prompt);
+  if (prompt == 0) return input;
+  input.x = with_rows_before(input.x, prompt_.tokens(), tokens.lengths);
+  input.positions = with_rows_before(input.positions, at::arange(prefix, prefix + prompt, at::kLong), tokens.lengths);
+  input.lengths = lengthened(tokens.lengths, prompt);
+  return input;
+}
+
+SequenceCache CausalLm::cache_for(int64_t tokens) const {
+  return SequenceCache::with_capacity(config_, tokens + prompt_.count() + prefix_count(), storage_.compute);
+}
+
 at::Tensor CausalLm::hidden_states(const TokenStream& tokens, const ForwardContext& context, Checkpointing checkpointing) const {
-  ResidualStream stream{embed(tokens.ids), {}};
-  const auto angle = angles(tokens.positions);
+  const auto input = entering(tokens, /*begins=*/true);
+  ResidualStream stream{input.x, {}};
+  const auto angle = angles(input.positions);
   const bool again = checkpointing == Checkpointing::kEveryLayer && at::GradMode::is_enabled();
-  if (again) stream.x.requires_grad_();
+  if (again && !stream.x.requires_grad()) stream.x.requires_grad_();
   for (const auto& layer : layers_) {
-    const auto run = [&layer = *layer, angle, lengths = tokens.lengths, context](const ResidualStream& input) {
-      return layer.forward(input, angle, lengths, context);
+    const auto run = [&layer = *layer, angle, lengths = input.lengths, context](const ResidualStream& before) {
+      return layer.forward(before, angle, lengths, context);
     };
     if (again) {  // one tensor is kept a layer, so nothing may be pending there
       stream.x = checkpointed([run](const at::Tensor& x) { return run({x, {}}).whole(); }, stream.x);
@@ -76,7 +97,7 @@ at::Tensor CausalLm::hidden_states(const TokenStream& tokens, const ForwardConte
       stream = run(stream);
     }
   }
-  return stream.whole();
+  return without_rows_before(stream.whole(), prompt_.count(), tokens.lengths);
 }
 
 at::Tensor CausalLm::head_input(const at::Tensor& hidden, const at::Tensor& rows) const {
@@ -127,17 +148,33 @@ at::Tensor CausalLm::logits(const at::Tensor& hidden) const {
 at::Tensor CausalLm::extend(const TokenStream& tokens, std::span<SequenceCache* const> caches) const {
   at::NoGradGuard no_gradient;
   GRAFT_ASSERT(caches.size() == tokens.lengths.size());
-  auto positions = tokens.positions.clone();
-  int64_t start = 0;
-  for (size_t s = 0; s < caches.size(); ++s) {
-    positions.narrow(0, start, tokens.lengths[s]).add_(caches[s]->length);
-    start += tokens.lengths[s];
+  const bool begins = std::all_of(caches.begin(), caches.end(), [](const auto* cache) { return cache->length == 0; });
+  auto input = entering(tokens, begins);
+  if (begins) {
+    for (auto* cache : caches) begin(*cache);
+  } else {
+    input.positions = input.positions.clone();
+    int64_t start = 0;
+    for (size_t s = 0; s < caches.size(); ++s) {
+      GRAFT_ASSERT(caches[s]->length > 0);
+      input.positions.narrow(0, start, tokens.lengths[s]).add_(caches[s]->length);
+      start += tokens.lengths[s];
+    }
   }
-  ResidualStream stream{embed(tokens.ids), {}};
-  const auto angle = angles(positions);
-  for (const auto& layer : layers_) stream = layer->extend(stream, angle, tokens.lengths, caches);
-  for (size_t s = 0; s < caches.size(); ++s) caches[s]->length += tokens.lengths[s];
-  return stream.whole();
+  ResidualStream stream{input.x, {}};
+  const auto angle = angles(input.positions);
+  for (const auto& layer : layers_) stream = layer->extend(stream, angle, input.lengths, caches);
+  for (size_t s = 0; s < caches.size(); ++s) caches[s]->length += input.lengths[s];
+  return begins ? without_rows_before(stream.whole(), prompt_.count(), tokens.lengths) : stream.whole();
+}
+
+void CausalLm::begin(SequenceCache& cache) const {
+  cache.length = prefix_count();
+  if (cache.length == 0) return;
+  for (size_t i = 0; i < cache.layers.size(); ++i) {
+    cache.layers[i].keys.narrow(0, 0, cache.length).copy_(places_.prefixes[i]->keys);
+    cache.layers[i].values.narrow(0, 0, cache.length).copy_(places_.prefixes[i]->values);
+  }
 }
 
 std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> CausalLm::frozen_matrices() const {

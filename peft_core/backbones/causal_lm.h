@@ -50,7 +50,10 @@ class CausalLm {
   /// (N, C) -> (N, V) fp32.
   at::Tensor logits(const at::Tensor& hidden) const;
 
+  /// Room for one sequence of `tokens` tokens and whatever a method puts before them.
+  SequenceCache cache_for(int64_t tokens) const;
   /// Runs the new tokens of several sequences, each against its own cache, and appends to the caches. Returns (N, C). No gradient.
+  /// All sequences begin (their caches are empty), or none does.
   at::Tensor extend(const TokenStream& tokens, std::span<SequenceCache* const> caches) const;
 
   /// Every stored matrix, for the memory plan, audits and hashes.
@@ -61,6 +64,14 @@ class CausalLm {
  private:
   RotaryAngles angles(const at::Tensor& positions) const;
   at::Tensor embed(const at::Tensor& ids) const;
+  int64_t prefix_count() const { return places_.prefixes.empty() ? 0 : places_.prefixes.front()->count(); }
+  /// The tokens as they enter the first layer; where sequences begin, behind what a method puts before them.
+  struct Entering {
+    at::Tensor x, positions;
+    std::vector<int32_t> lengths;
+  };
+  Entering entering(const TokenStream& tokens, bool begins) const;
+  void begin(SequenceCache& cache) const;
   at::Tensor head_input(const at::Tensor& hidden, const at::Tensor& rows) const;
 
   DecoderConfig config_;
@@ -70,6 +81,7 @@ class CausalLm {
   std::vector<std::unique_ptr<DecoderLayer>> layers_;
   at::Tensor final_norm_;   // (C) fp32
   LinearSlot head_;
+  PromptSlot prompt_;
   Places places_;
 };
 

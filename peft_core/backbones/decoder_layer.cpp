@@ -57,6 +57,8 @@ DecoderLayer::DecoderLayer(const DecoderConfig& config, int64_t index, const Wei
   gate_ = read.linear("mlp.gate_proj", inner, hidden);
   up_ = read.linear("mlp.up_proj", inner, hidden);
   down_ = read.linear("mlp.down_proj", hidden, inner);
+  after_attention_ = {prefix_ + "self_attn", hidden};
+  after_mlp_ = {prefix_ + "mlp", hidden};
   input_norm_ = read.norm("input_layernorm", hidden);
   post_norm_ = read.norm("post_attention_layernorm", hidden);
   if (config.query_key_norm) {
@@ -70,6 +72,9 @@ void DecoderLayer::add_places(Places& places) {
     places.linears.push_back(slot);
     if (slot->bias().defined()) places.parameters.push_back({slot->name() + ".bias", ParameterSlot::Kind::kBias, &slot->bias()});
   }
+  places.activations.push_back(&after_attention_);
+  places.activations.push_back(&after_mlp_);
+  places.prefixes.push_back(&prefix_slot_);
   const auto add_norm = [&](const std::string& part, at::Tensor& weight) {
     if (weight.defined()) places.parameters.push_back({prefix_ + part + ".weight", ParameterSlot::Kind::kNorm, &weight});
   };
@@ -94,16 +99,31 @@ DecoderLayer::Projected DecoderLayer::project(const ResidualStream& stream, cons
   return {x, ops::rotary(q, angles.cosine, angles.sine), ops::rotary(k, angles.cosine, angles.sine), v};
 }
 
-ResidualStream DecoderLayer::finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const {
-  const auto output = o_.forward(attended.view({x.size(0), config_.query_features()}), context);
+at::Tensor DecoderLayer::attend(const Projected& projected, std::span<const int32_t> lengths) const {
+  const auto& [x, q, k, v] = projected;
+  const int64_t count = prefix_slot_.count();
+  if (count == 0) return ops::attention(q, k, v, lengths, attention_shape(config_));
+  // Virtual keys and values stand before each sequence. The rows of q beside them are asked for nothing.
+  const auto longer = lengthened(lengths, count);
+  const auto no_queries = at::zeros({count, q.size(1), q.size(2)}, q.options());
+  const auto attended = ops::attention(with_rows_before(q, no_queries, lengths), with_rows_before(k, prefix_slot_.keys, lengths),
+                                       with_rows_before(v, prefix_slot_.values, lengths), longer, attention_shape(config_));
+  return without_rows_before(attended, count, lengths);
+}
+
+ResidualStream DecoderLayer::finish(const at::Tensor& x, const at::Tensor& attended, std::span<const int32_t> lengths,
+                                    const ForwardContext& context) const {
+  const auto projected = o_.forward(attended.view({x.size(0), config_.query_features()}), context);
+  const auto output = after_attention_.forward(projected, lengths, context);
   const auto [middle, normed] = ops::add_rms_norm(x, output, post_norm_, config_.norm_epsilon, 2);
-  return {middle, down_.forward(ops::swiglu(gate_.forward(normed[0], context), up_.forward(normed[1], context)), context)};
+  const auto inner = ops::swiglu(gate_.forward(normed[0], context), up_.forward(normed[1], context));
+  return {middle, after_mlp_.forward(down_.forward(inner, context), lengths, context)};
 }
 
 ResidualStream DecoderLayer::forward(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
                                      const ForwardContext& context) const {
-  const auto [x, q, k, v] = project(stream, angles, context);
-  return finish(x, ops::attention(q, k, v, lengths, attention_shape(config_)), context);
+  const auto projected = project(stream, angles, context);
+  return finish(projected.x, attend(projected, lengths), lengths, context);
 }
 
 ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
@@ -122,7 +142,7 @@ ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAn
                                          cache.values.narrow(0, 0, before + count), attention_shape(config_)));
     start += count;
   }
-  return finish(x, attended, {});
+  return finish(x, attended, lengths, {});
 }
 
 }  // namespace graft::peft

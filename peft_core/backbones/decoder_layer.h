@@ -57,12 +57,16 @@ class DecoderLayer {
     at::Tensor q, k, v;  // (N, H, D)
   };
   Projected project(const ResidualStream& stream, const RotaryAngles& angles, const ForwardContext& context) const;
-  ResidualStream finish(const at::Tensor& x, const at::Tensor& attended, const ForwardContext& context) const;
+  at::Tensor attend(const Projected& projected, std::span<const int32_t> lengths) const;
+  ResidualStream finish(const at::Tensor& x, const at::Tensor& attended, std::span<const int32_t> lengths,
+                        const ForwardContext& context) const;
 
   DecoderConfig config_;
   int64_t index_;
   std::string prefix_;
   LinearSlot q_, k_, v_, o_, gate_, up_, down_;
+  ActivationSlot after_attention_, after_mlp_;
+  PrefixSlot prefix_slot_;
   at::Tensor input_norm_, post_norm_, q_norm_, k_norm_;  // fp32
 };
 

@@ -18,14 +18,14 @@ using nlohmann::json;
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr const char* kFingerprintKey = "graft.base_fingerprint";
 
-// Keys that PEFT 0.21 writes for the methods that we read; everything else is from a newer version or another tool.
-const std::vector<std::string> kKnownKeys = {
-    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r",
-    "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "use_rslora", "modules_to_save",
-    "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_config",
-    "megatron_core", "trainable_token_indices", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "use_dora",
-    "velora_config", "alora_invocation_tokens", "use_qalora", "qalora_group_size", "monteclora_config", "layer_replication",
-    "lora_bias", "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "ensure_weight_tying", "runtime_config"};
+// Keys that PEFT 0.21 writes for every method.
+const std::vector<std::string> kSharedKeys = {
+    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "target_modules",
+    "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern", "runtime_config"};
+
+bool contains(const std::vector<std::string>& values, const std::string& value) {
+  return std::find(values.begin(), values.end(), value) != values.end();
+}
 
 json read_config_json(const std::filesystem::path& folder) {
   const auto file = folder / "adapter_config.json";
@@ -38,10 +38,18 @@ json read_config_json(const std::filesystem::path& folder) {
   return config;
 }
 
-std::string unknown_keys_of(const json& config, const std::string& where) {
+/// Methods that share a type of PEFT's share its keys.
+bool known_to_its_type(const std::string& key, const std::string& peft_type) {
+  return std::any_of(builtin_methods().begin(), builtin_methods().end(), [&](const MethodSpec& method) {
+    return method.published.peft_type == peft_type && contains(method.published.keys, key);
+  });
+}
+
+/// What is from a newer version or another tool.
+std::string unknown_keys_of(const json& config, const MethodSpec& method, const std::string& where) {
   json unknown = json::object();
   for (const auto& [key, value] : config.items())
-    if (std::find(kKnownKeys.begin(), kKnownKeys.end(), key) == kKnownKeys.end()) unknown[key] = value;
+    if (!contains(kSharedKeys, key) && !known_to_its_type(key, method.published.peft_type)) unknown[key] = value;
   if (unknown.empty()) return {};
   std::vector<std::string> names;
   for (const auto& [key, value] : unknown.items()) names.push_back(key);
@@ -49,8 +57,9 @@ std::string unknown_keys_of(const json& config, const std::string& where) {
   return unknown.dump();
 }
 
-bool belongs_to_method(const std::string& name) {
-  return name.find(".lora_") != std::string::npos || name.find(".ln_tuning_layers.") != std::string::npos;
+bool belongs_to_method(const std::string& name, const MethodSpec& method) {
+  const auto& marks = method.published.tensor_marks;
+  return std::any_of(marks.begin(), marks.end(), [&](const std::string& mark) { return name.find(mark) != std::string::npos; });
 }
 
 /// PEFT writes the parameters of a wrapped layer's own under "base_layer".
@@ -60,15 +69,14 @@ std::string without_wrapping(std::string name) {
   return name;
 }
 
-void sort_tensors(const formats::SafetensorsFile& file, const std::string& where, bool biases_are_method, AdapterFiles& to) {
+void sort_tensors(const formats::SafetensorsFile& file, const std::string& where, AdapterFiles& to) {
   auto owner = std::make_shared<std::vector<std::shared_ptr<const MappedFile>>>(file.files());
   for (const auto& [stored_name, bytes] : file.tensors()) {
     if (!stored_name.starts_with(kPrefix))
       throw InvalidArgument({.where = where, .what = "tensor '" + formats::shown(stored_name) + "' has no PEFT name",
                              .expected = "a name that begins with " + std::string(kPrefix)});
     const auto name = without_wrapping(stored_name.substr(kPrefix.size()));
-    const bool of_method = belongs_to_method(name) || biases_are_method;
-    (of_method ? to.tensors : to.saved_modules)[name] = as_tensor(bytes, owner);
+    (belongs_to_method(name, *to.method) ? to.tensors : to.saved_modules)[name] = as_tensor(bytes, owner);
   }
 }
 
@@ -98,7 +106,12 @@ void load_saved_modules(const AdapterState& saved, Places& places, const std::st
   }
 }
 
-std::vector<std::string> known_peft_types() { return {"LORA", "LN_TUNING"}; }
+std::vector<std::string> known_peft_types() {
+  std::vector<std::string> types;
+  for (const auto& method : builtin_methods())
+    if (!contains(types, method.published.peft_type)) types.push_back(method.published.peft_type);
+  return types;
+}
 
 }  // namespace
 
@@ -119,14 +132,14 @@ AdapterFiles read_adapter(const std::filesystem::path& folder) {
   if (files.method == nullptr)
     throw InvalidArgument({.where = where, .what = "peft_type " + formats::shown(config["peft_type"].get<std::string>()) + " is not supported",
                            .expected = join(known_peft_types())});
-  files.unknown_keys = unknown_keys_of(config, where);
+  files.unknown_keys = unknown_keys_of(config, *files.method, where);
 
   const auto weights = folder / "adapter_model.safetensors";
   if (!std::filesystem::exists(weights))
     throw IoError({.where = folder.string(), .what = "holds no adapter_model.safetensors",
                    .hint = "older .bin adapters can be saved again by PEFT with safe_serialization"});
   const auto file = formats::SafetensorsFile::open(weights);
-  sort_tensors(file, weights.string(), files.method->name == "bitfit", files);
+  sort_tensors(file, weights.string(), files);
   if (const auto found = file.metadata().find(kFingerprintKey); found != file.metadata().end())
     files.base_fingerprint = found->second;
   return files;
@@ -140,7 +153,7 @@ std::unique_ptr<Attachment> attach_adapter(const AdapterFiles& files, Places& pl
                            .expected = "a base with hash " + files.base_fingerprint.substr(0, 12), .got = base_fingerprint.substr(0, 12),
                            .hint = "give the model that it was trained on, or --set base.accept_other=true to use it all the same"});
   if (differs) log_warning("[" + where + "] the adapter was made for another base model; used all the same, as asked");
-  auto attachment = files.method->attach(places, files.config, /*seed=*/0);
+  auto attachment = files.method->attach(places, files.config, AttachContext(/*start_seed=*/0, nullptr, /*from_file=*/true));
   load_state(*attachment, files.tensors, where);
   load_saved_modules(files.saved_modules, places, where);
   return attachment;

@@ -46,11 +46,12 @@ MethodSpec bitfit_method() {
           .use_when = "a very small change of a model that has biases",
           .parameters = "out per layer with a bias",
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
-          .attach = [](Places& places, const ConfigNode& config, uint64_t) -> std::unique_ptr<Attachment> {
+          .attach = [](Places& places, const ConfigNode& config, const AttachContext&) -> std::unique_ptr<Attachment> {
             return std::make_unique<BitfitAttachment>(places, read_config<BitfitConfig>(config));
           },
           .from_published = from_published,
-          .resolved = [](const ConfigNode& config) { return write_config(read_config<BitfitConfig>(config), "method"); }};
+          .resolved = [](const ConfigNode& config) { return write_config(read_config<BitfitConfig>(config), "method"); },
+          .published = {.peft_type = "LORA", .keys = {kBiasTargets}, .tensor_marks = {".bias"}}};
 }
 
 }  // namespace graft::peft

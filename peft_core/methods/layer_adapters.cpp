@@ -20,7 +20,7 @@ std::vector<TrainableGroup> LayerAdapters::trainable() const {
     for (const auto& [name, tensor] : adapters_[i]->parameters()) {
       const auto kind = name.substr(0, name.find('.'));
       auto group = std::find_if(groups.begin(), groups.end(), [&](const TrainableGroup& other) { return other.name == kind; });
-      if (group == groups.end()) group = groups.insert(groups.end(), {kind, {}});
+      if (group == groups.end()) group = groups.insert(groups.end(), {.name = kind, .parameters = {}});
       group->parameters.emplace_back(slots_[i]->name() + "." + name, tensor);
     }
   return groups;

@@ -132,11 +132,18 @@ MethodSpec lora_method() {
           .use_when = "the default: strong, small, merges into the weights without a trace",
           .parameters = "r (in + out) per layer",
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
-          .attach = [](Places& places, const ConfigNode& config, uint64_t seed) -> std::unique_ptr<Attachment> {
-            return attach_lora(places, read_config<LoraConfig>(config), seed);
+          .attach = [](Places& places, const ConfigNode& config, const AttachContext& context) -> std::unique_ptr<Attachment> {
+            return attach_lora(places, read_config<LoraConfig>(config), context.seed);
           },
           .from_published = from_published,
-          .resolved = [](const ConfigNode& config) { return write_config(read_config<LoraConfig>(config), "method"); }};
+          .resolved = [](const ConfigNode& config) { return write_config(read_config<LoraConfig>(config), "method"); },
+          .published = {.peft_type = "LORA",
+                        .keys = {"r", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "use_rslora", "init_lora_weights", "rank_pattern",
+                                 "alpha_pattern", "megatron_config", "megatron_core", "trainable_token_indices", "loftq_config", "eva_config",
+                                 "corda_config", "lora_ga_config", "use_dora", "velora_config", "alora_invocation_tokens", "use_qalora",
+                                 "qalora_group_size", "monteclora_config", "layer_replication", "lora_bias", "target_parameters",
+                                 "use_bdlora", "arrow_config", "kasa_config", "ensure_weight_tying"},
+                        .tensor_marks = {".lora_"}}};
 }
 
 }  // namespace graft::peft

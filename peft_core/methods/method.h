@@ -22,6 +22,26 @@ using AdapterState = std::map<std::string, at::Tensor>;
 struct TrainableGroup {
   std::string name;
   NamedTensors parameters;
+  bool weight_decay = true;             ///< false for biases, norms and numbers that decay would pull somewhere
+  double learning_rate_factor = 1.0;
+};
+
+/// Samples of the task, for methods whose start depends on data.
+class Calibration {
+ public:
+  virtual ~Calibration() = default;
+  /// Runs all samples through the model, in their order, and their loss back where `gradients`; observers at the slots see what passes.
+  virtual void run(bool gradients) const = 0;
+};
+
+/// What a method is told when it is attached.
+struct AttachContext {
+  AttachContext(uint64_t start_seed, const Calibration* samples = nullptr, bool from_file = false)
+      : seed(start_seed), calibration(samples), restoring(from_file) {}
+
+  uint64_t seed;                   ///< decides random starts
+  const Calibration* calibration;  ///< null: there is no data at hand
+  bool restoring;                  ///< all saved tensors will be overwritten, so nothing need be computed for their start
 };
 
 /// A method at work on one model. It owns its adapters; the model's slots share them.
@@ -52,6 +72,14 @@ struct MethodTraits {
   bool identity_at_start = true;
   bool mergeable = true;
   bool exact_gradient = true;
+  bool needs_calibration = false;  ///< its start is computed from samples of the task
+};
+
+/// How a method's files are told from others'.
+struct PublishedForm {
+  std::string peft_type;                   ///< "LORA", ...
+  std::vector<std::string> keys;           ///< of adapter_config.json that it reads or writes
+  std::vector<std::string> tensor_marks;   ///< a tensor whose name holds one of these is the method's own; others are saved modules
 };
 
 struct MethodSpec {
@@ -60,12 +88,14 @@ struct MethodSpec {
   std::string use_when;    ///< one line for `inspect --methods`
   std::string parameters;  ///< formula of the trainable parameter count
   MethodTraits traits;
-  /// Reads its options from the `method` section and changes the model's places. `seed` decides random starts.
-  std::function<std::unique_ptr<Attachment>(Places& places, const ConfigNode& config, uint64_t seed)> attach;
+  /// Reads its options from the `method` section and changes the model's places.
+  std::function<std::unique_ptr<Attachment>(Places& places, const ConfigNode& config, const AttachContext& context)> attach;
   /// The `method` section that stands for a published adapter_config.json; none if the file belongs to another method.
   std::function<std::optional<ConfigNode>(const nlohmann::json& published)> from_published;
   /// The resolved `method` section, all keys and defaults, as YAML.
   std::function<std::string(const ConfigNode& config)> resolved;
+  /// What its files look like, beside what all adapters share.
+  PublishedForm published;
 };
 
 /// All methods, in the order of the list in builtin_methods.cpp.

@@ -45,11 +45,12 @@ MethodSpec norm_tuning_method() {
           .use_when = "the smallest change that still moves every layer",
           .parameters = "C per normalisation layer",
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
-          .attach = [](Places& places, const ConfigNode& config, uint64_t) -> std::unique_ptr<Attachment> {
+          .attach = [](Places& places, const ConfigNode& config, const AttachContext&) -> std::unique_ptr<Attachment> {
             return std::make_unique<NormTuningAttachment>(places, read_config<NormTuningConfig>(config));
           },
           .from_published = from_published,
-          .resolved = [](const ConfigNode& config) { return write_config(read_config<NormTuningConfig>(config), "method"); }};
+          .resolved = [](const ConfigNode& config) { return write_config(read_config<NormTuningConfig>(config), "method"); },
+          .published = {.peft_type = "LN_TUNING", .keys = {}, .tensor_marks = {".ln_tuning_layers."}}};
 }
 
 }  // namespace graft::peft

@@ -15,7 +15,7 @@ ReleasedParameters::ReleasedParameters(std::string group, std::vector<ParameterS
 }
 
 std::vector<TrainableGroup> ReleasedParameters::trainable() const {
-  TrainableGroup group{group_, {}};
+  TrainableGroup group{.name = group_, .parameters = {}, .weight_decay = false};
   for (const auto& slot : released_) group.parameters.emplace_back(slot.name, *slot.tensor);
   return {std::move(group)};
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,10 @@ class LinearSlot {
   void detach() { adapter_ = nullptr; }
   /// Makes the merged weight the new dense base, in `dtype`, and drops the adapter.
   void merge(at::ScalarType dtype);
+  /// Called with input (N, in) and output (N, out) of every forward pass, until it is taken away with {}: for methods that look at the data
+  /// before they start. A hook on the output sees its gradient.
+  using Observer = std::function<void(const at::Tensor& x, const at::Tensor& y)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
   void replace_base(std::shared_ptr<const FrozenLinear> base) { base_ = std::move(base); }
 
  private:
@@ -36,6 +41,7 @@ class LinearSlot {
   std::shared_ptr<const FrozenLinear> base_;
   at::Tensor bias_;
   std::shared_ptr<const Adapter> adapter_;
+  Observer observer_;
   uint64_t seed_ = 0;
 };
 

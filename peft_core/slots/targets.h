@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "peft_core/slots/activation_slot.h"
 #include "peft_core/slots/linear_slot.h"
+#include "peft_core/slots/prompt_slot.h"
 
 namespace graft::peft {
 
@@ -21,6 +23,9 @@ struct Places {
   std::vector<LinearSlot*> linears;        ///< all but the head
   LinearSlot* head = nullptr;
   std::vector<ParameterSlot> parameters;
+  std::vector<ActivationSlot*> activations;  ///< after each block, in the model's order
+  PromptSlot* prompt = nullptr;
+  std::vector<PrefixSlot*> prefixes;         ///< one a layer
 };
 
 /// The linear slots that patterns choose, in the model's order. A pattern is

@@ -51,7 +51,7 @@ class Generator {
     if (prompt.empty()) throw InvalidArgument({.where = "prompt", .what = "is empty"});
     Continuation c{.number = number, .cache = {}, .produced = {}};
     const auto length = static_cast<int64_t>(prompt.size());
-    c.cache = peft::SequenceCache::with_capacity(model_.config(), length + options_.max_new_tokens, model_.storage().compute);
+    c.cache = model_.cache_for(length + options_.max_new_tokens);
     const std::vector<int32_t> lengths{static_cast<int32_t>(length)};
     peft::SequenceCache* caches[] = {&c.cache};
     const auto hidden = model_.extend(peft::TokenStream::of(prompt, lengths), caches);

@@ -81,9 +81,9 @@ Metrics LanguageTask::evaluate() {
 std::vector<ParameterGroup> LanguageTask::trainable_parameters() {
   std::vector<ParameterGroup> groups;
   for (auto& group : language_.attachment->trainable()) {
-    const bool matrices = group.name.starts_with("lora_");
+    const double plus = group.name == "lora_B" ? options_.lora_plus_ratio : 1.0;
     groups.push_back({.name = group.name, .parameters = std::move(group.parameters),
-                      .learning_rate_factor = group.name == "lora_B" ? options_.lora_plus_ratio : 1.0, .weight_decay = matrices});
+                      .learning_rate_factor = plus * group.learning_rate_factor, .weight_decay = group.weight_decay});
   }
   return groups;
 }

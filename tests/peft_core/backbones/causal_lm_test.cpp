@@ -143,6 +143,72 @@ TEST_P(Decoders, ExtendingCachesEqualsHiddenStates) {
   EXPECT_EQ(second.length, 9);
 }
 
+/// Whole sequences, and the same in pieces through a cache.
+void expect_extending_equals_hidden_states(const CausalLm& model, const std::vector<int32_t>& ids) {
+  const auto length = static_cast<int32_t>(ids.size());
+  const auto expected = model.hidden_states(TokenStream::of(ids, std::vector<int32_t>{length}), {});
+  auto cache = model.cache_for(length);
+  SequenceCache* const one[] = {&cache};
+  const auto all = std::span(ids);
+  const auto start = model.extend(TokenStream::of(all.first(4), std::vector<int32_t>{4}), one);
+  const auto rest = model.extend(TokenStream::of(all.subspan(4), std::vector<int32_t>{length - 4}), one);
+  EXPECT_LT(relative_error(at::cat({start, rest}), expected.to(at::kDouble)), 2 * kModelError);
+}
+
+TEST_P(Decoders, APromptOfTokensVectorsIsThoseTokens) {
+  const auto model = tiny_model(kind());
+  const std::vector<int32_t> head{5, 90, 17}, ids{8, 3, 77, 4, 60, 21};
+  auto whole = head;
+  whole.insert(whole.end(), ids.begin(), ids.end());
+  const auto expected = model->hidden_states(TokenStream::of(whole, std::vector<int32_t>{9}), {});
+  model->places().prompt->tokens() = model->embedding()->gather(at::tensor({5, 90, 17}, at::kLong), at::kFloat);
+  // Twice, so that both sequences of a stream get it.
+  auto twice = ids;
+  twice.insert(twice.end(), ids.begin(), ids.end());
+  const auto prompted = model->hidden_states(TokenStream::of(twice, std::vector<int32_t>{6, 6}), {});
+  for (const int64_t begin : {0, 6})
+    EXPECT_LT(relative_error(prompted.narrow(0, begin, 6), expected.narrow(0, 3, 6).to(at::kDouble)), 2 * kModelError);
+  expect_extending_equals_hidden_states(*model, ids);
+}
+
+TEST_P(Decoders, APrefixIsSeenByEveryTokenAndByTheCache) {
+  const auto model = tiny_model(kind());
+  const std::vector<int32_t> ids{8, 3, 77, 4, 60, 21};
+  const auto plain = model->hidden_states(TokenStream::of(ids, std::vector<int32_t>{6}), {});
+  const auto& config = model->config();
+  uint64_t seed = 1;
+  for (auto* prefix : model->places().prefixes) {
+    at::manual_seed(seed++);
+    prefix->keys = at::randn({2, config.key_value_heads, config.head_size});
+    prefix->values = at::randn({2, config.key_value_heads, config.head_size});
+  }
+  const auto hidden = model->hidden_states(TokenStream::of(ids, std::vector<int32_t>{6}), {});
+  EXPECT_EQ(hidden.sizes(), plain.sizes());
+  EXPECT_GT((hidden - plain).abs().amax({1}).min().item<float>(), 1e-3f);
+  expect_extending_equals_hidden_states(*model, ids);
+}
+
+TEST_P(Decoders, AnActivationAdapterStandsBetweenABlockAndTheStream) {
+  struct Silence final : public ActivationAdapter {
+    at::Tensor forward(const at::Tensor& h, const ActivationCall& call) const override {
+      seen = {call.lengths.begin(), call.lengths.end()};
+      return at::zeros_like(h);
+    }
+    NamedTensors parameters() const override { return {}; }
+    mutable std::vector<int32_t> seen;
+  };
+  const auto model = tiny_model(kind());
+  const auto batch = tiny_batch();
+  const auto silence = std::make_shared<Silence>();
+  for (auto* slot : model->places().activations) slot->attach(silence);
+  EXPECT_THROW(model->places().activations[0]->attach(silence), InvalidArgument);
+  // With every block silenced, the stream is what entered it.
+  const auto embedded = model->embedding()->gather(batch.stream().ids, at::kFloat);
+  EXPECT_TRUE(at::equal(model->hidden_states(batch.stream(), {}), embedded));
+  EXPECT_EQ(silence->seen, batch.lengths);
+  EXPECT_EQ(model->places().activations[1]->name(), "model.layers.0.mlp");
+}
+
 TEST_P(Decoders, LossIsTheSumOfTargetNllAndOfLogSoftmaxOfLogits) {
   for (const auto& storage : {testing::kDense, testing::kNf4, testing::kBlocks}) {
     const auto model = tiny_model(kind(), storage);

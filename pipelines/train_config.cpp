@@ -32,6 +32,7 @@ void validate(const TrainConfig& config, const std::string& section) {
   whole("save_every", config.save_every, 0);
   whole("evaluate_every", config.evaluate_every, 0);
   expect_range(key("lora_plus_ratio"), config.lora_plus_ratio, 1e-3, 1e3);
+  whole("calibration_samples", config.calibration_samples, 1);
 }
 
 int64_t total_steps(const TrainConfig& config, int64_t micro_steps_per_epoch) {

@@ -35,6 +35,7 @@ struct TrainConfig {
   int64_t save_every = 0;
   int64_t evaluate_every = 0;
   double lora_plus_ratio = 1;
+  int64_t calibration_samples = 64;
 
   template <class V>
   void visit(V& v) {
@@ -55,6 +56,7 @@ struct TrainConfig {
     v("save_every", save_every, "steps between saved states; 0: every 50 steps or two minutes, whichever is sooner");
     v("evaluate_every", evaluate_every, "steps between evaluations while training; 0: none");
     v("lora_plus_ratio", lora_plus_ratio, "learning rate of LoRA's B over that of A (LoRA+); 1: plain LoRA");
+    v("calibration_samples", calibration_samples, "training samples that a method may look at before it starts, if it does");
   }
 };
 

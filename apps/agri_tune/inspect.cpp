@@ -102,7 +102,8 @@ void inspect(const Invocation& call) {
   if (!call.adapter.empty()) load_adapter(language, call.adapter, settings.base);
   if (!call.logits.empty()) return write_logits(language, call);
   if (language.attachment == nullptr)
-    language.attachment = settings.method->attach(language.model->places(), settings.method_node, 0);
+    language.attachment = settings.method->attach(language.model->places(), settings.method_node,
+                                                  peft::AttachContext(0, nullptr, /*from_file=*/true));
   describe(language, settings, *call.out);
 }
 

@@ -8,6 +8,7 @@
 #include "peft_core/base/json_files.h"
 #include "peft_core/base/log.h"
 #include "pipelines/language/evaluation.h"
+#include "pipelines/language/language_calibration.h"
 #include "pipelines/language/language_task.h"
 #include "pipelines/language/training_plan.h"
 #include "pipelines/metrics_log.h"
@@ -22,9 +23,8 @@ namespace {
 using namespace pipelines;
 using Json = nlohmann::ordered_json;
 
-/// Loads the base and puts the method to work on it: a fresh one, or the adapter that training goes on from.
-LanguageModel load_for_training(const Invocation& call, Settings& settings) {
-  auto language = load_language_model(call.model, settings.base);
+/// Puts the method to work on the base: a fresh one, or the adapter that training goes on from.
+void attach_method(const Invocation& call, LanguageModel& language, const data::TokenSet& samples, Settings& settings) {
   if (!call.init_adapter.empty()) {
     const auto files = peft::read_adapter(call.init_adapter);
     language.attachment = peft::attach_adapter(files, language.model->places(), language.files.fingerprint,
@@ -33,10 +33,10 @@ LanguageModel load_for_training(const Invocation& call, Settings& settings) {
     settings.method = files.method;
     settings.method_node = files.config;
   } else {
+    const LanguageCalibration calibration(*language.model, samples, settings.train.calibration_samples);
     language.attachment = settings.method->attach(language.model->places(), settings.method_node,
-                                                  static_cast<uint64_t>(settings.train.seed));
+                                                  peft::AttachContext(static_cast<uint64_t>(settings.train.seed), &calibration));
   }
-  return language;
 }
 
 /// Lines `section.key=value`.
@@ -118,12 +118,13 @@ void start_run_dir(const RunDir& run, const Invocation& call, const Settings& se
 
 void train(const Invocation& call) {
   auto settings = read_settings(call);
-  auto language = load_for_training(call, settings);
+  auto language = load_language_model(call.model, settings.base);
   const auto sets = read_data_sets(call.data, call.eval_data, settings.data, static_cast<uint64_t>(settings.train.seed));
   const auto encoding = TextEncoding::of(language, settings.data, sets.train);
   auto [samples, samples_of, fit] = encode_records(*language.tokenizer, encoding, sets.train, settings.train.max_length);
   auto held_out = encode_records(*language.tokenizer, encoding, sets.held_out, settings.train.max_length).samples;
   log_fit(fit);
+  attach_method(call, language, samples, settings);
 
   const auto plan = plan_training(language, samples, settings.train);
   log_info(plan.text);

@@ -61,11 +61,11 @@ size_t checked_block_count(GgmlType type, size_t bytes, size_t values) {
 std::span<const DequantizeVariant> dequantize_variants() { return kVariants; }
 
 BlockLayout block_layout(GgmlType type) {
-  std::string known;
   for (const auto& row : kTypes) {
     if (row.type == type) return row.layout;
-    known.append(known.empty() ? "" : " ").append(row.layout.name);
   }
+  std::string known;
+  for (const auto& row : kTypes) known.append(known.empty() ? "" : " ").append(row.layout.name);
   throw InvalidArgument({.where = "GGUF type " + std::to_string(static_cast<uint32_t>(type)), .what = "is not one that can be read",
                          .expected = "one of " + known});
 }

@@ -1,5 +1,6 @@
 #include "kernels/nf4/nf4.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -31,13 +32,14 @@ void check_range(const Nf4Weight& weight, int64_t first, size_t size) {
 
 constexpr bool always() { return true; }
 
-constexpr std::array<detail::Nf4Variant, 2> kVariants = {{
+constexpr std::array<detail::Nf4Variant, 3> kVariants = {{
+    {"avx512", detail::nf4_avx512_supported, detail::dequantize_nf4_avx2, detail::dequantize_nf4_avx512},
     {"avx2", detail::nf4_avx2_supported, detail::dequantize_nf4_avx2, detail::dequantize_nf4_avx2},
     {"portable", always, detail::dequantize_nf4_portable, detail::dequantize_nf4_portable},
 }};
 
 const detail::Nf4Variant& best_variant() {
-  static const detail::Nf4Variant& best = kVariants[0].supported() ? kVariants[0] : kVariants[1];
+  static const detail::Nf4Variant& best = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& v) { return v.supported(); });
   return best;
 }
 
@@ -61,6 +63,20 @@ float block_scale(const Nf4Weight& weight, int64_t block) {
          weight.nested_offset;
 }
 
+void block_scales(const Nf4Weight& weight, int64_t first, int64_t count, float* out) {
+  if (!weight.double_quantised()) {
+    std::copy_n(weight.absmax.begin() + first, count, out);
+    return;
+  }
+  const uint8_t* codes = weight.absmax_codes.data() + first;
+  for (int64_t done = 0; done < count;) {
+    const int64_t group = (first + done) / weight.nested_block_size;
+    const int64_t end = std::min(count, (group + 1) * weight.nested_block_size - first);
+    const float absmax = weight.nested_absmax[static_cast<size_t>(group)];
+    for (; done < end; ++done) out[done] = weight.nested_code[codes[done]] * absmax + weight.nested_offset;
+  }
+}
+
 }  // namespace detail
 
 void dequantize_nf4_reference(const Nf4Weight& weight, int64_t first, std::span<float> out) {
@@ -81,6 +97,29 @@ void dequantize_nf4(const Nf4Weight& weight, int64_t first, std::span<float> out
 void dequantize_nf4(const Nf4Weight& weight, int64_t first, std::span<uint16_t> out_bf16) {
   check_range(weight, first, out_bf16.size());
   best_variant().to_bfloat16(weight, first, out_bf16);
+}
+
+void dequantize_nf4_part(const Nf4Weight& weight, const Nf4Part& part, uint16_t* to, int64_t stride) {
+  const int64_t last = part.rows > 0 ? (part.row + part.rows - 1) * part.row_length + part.column + part.columns : 0;
+  const bool inside = part.row >= 0 && part.rows >= 0 && part.column >= 0 && part.columns >= 0 && part.column + part.columns <= part.row_length;
+  if (!inside || last > weight.count) {
+    throw InvalidArgument({.where = "NF4", .what = "a part does not lie in the weight", .expected = "an end by " + std::to_string(weight.count)});
+  }
+  check_range(weight, 0, static_cast<size_t>(last));
+  for (int64_t row = 0; row < part.rows; ++row) {
+    const int64_t first = (part.row + row) * part.row_length + part.column, within = first % weight.block_size;
+    uint16_t* out = to + row * stride;
+    int64_t done = 0;
+    if (within != 0) {
+      // Begins inside a block: that block is expanded up to where the row ends.
+      uint16_t block[detail::kLargestNf4Block];
+      const int64_t end = std::min(weight.block_size, within + part.columns);
+      best_variant().to_bfloat16(weight, first - within, {block, static_cast<size_t>(end)});
+      done = end - within;
+      std::copy_n(block + within, done, out);
+    }
+    if (done < part.columns) best_variant().to_bfloat16(weight, first + done, {out + done, static_cast<size_t>(part.columns - done)});
+  }
 }
 
 }  // namespace graft::kernels

@@ -35,6 +35,13 @@ Nf4Weight quantize_nf4(std::span<const float> weights, int64_t block_size = 64, 
 /// Expands weights [first, first + out.size()); `first` must be a multiple of block_size. fp32, or bf16 rounded to nearest even.
 void dequantize_nf4(const Nf4Weight& weight, int64_t first, std::span<float> out);
 void dequantize_nf4(const Nf4Weight& weight, int64_t first, std::span<uint16_t> out_bf16);
+/// A part of a weight that is a matrix of rows of `row_length`: rows [row, row + rows), columns [column, column + columns).
+struct Nf4Part {
+  int64_t row_length = 0, row = 0, rows = 0, column = 0, columns = 0;
+};
+/// Expands a part to bf16, rows `stride` apart; it may begin anywhere. Thread-safe, in the calling thread; quickest where `column` and
+/// `row_length` are multiples of block_size. Throws InvalidArgument if the part does not lie in the weight.
+void dequantize_nf4_part(const Nf4Weight& weight, const Nf4Part& part, uint16_t* to, int64_t stride);
 /// The plain version that defines the right answer.
 void dequantize_nf4_reference(const Nf4Weight& weight, int64_t first, std::span<float> out);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/packed_linear/packed_linear.h"
 #include "kernels/tiles/tiles.h"
 
 namespace graft::ops {
@@ -33,6 +32,31 @@ at::Tensor gradient_on_tiles(const at::Tensor& narrow, const at::Tensor& wide, d
   return out;
 }
 
+/// `product` brings the weight.
+at::Tensor on_tiles(const at::Tensor& x, kernels::PackedLinear& product, int64_t columns, const ProductTerms& terms) {
+  const auto rows = with_plain_rows(x);
+  auto y = at::empty({x.size(0), columns}, x.options());
+  product.rows = x.size(0), product.in = x.size(1), product.out = columns;
+  product.x = bits(rows), product.x_stride = row_stride(rows);
+  product.y = mutable_bits(y), product.y_stride = columns;
+  product.stream_y = static_cast<int64_t>(y.nbytes()) > kStreamedBytes;
+  const auto bias = terms.bias.defined() ? terms.bias.to(at::kFloat).contiguous() : terms.bias;
+  if (bias.defined()) product.bias = bias.const_data_ptr<float>();
+  if (terms.down.defined()) {
+    product.rank = terms.down.size(1);
+    product.down = bits(terms.down);
+    product.down_stride = row_stride(terms.down);
+    product.up = factor(terms.up, terms.scale);
+  }
+  kernels::packed_linear(product);
+  return y;
+}
+
+kernels::FewRows few_rows(const at::Tensor& x) {
+  if (x.scalar_type() == at::kFloat) return {.fp32 = x.const_data_ptr<float>(), .stride = row_stride(x)};
+  return {.bf16 = bits(x), .stride = row_stride(x)};
+}
+
 }  // namespace
 
 bool runs_on_tiles(at::ScalarType dtype) { return dtype == at::kBFloat16 && kernels::tiles_supported(); }
@@ -52,20 +76,38 @@ void pack_rows(const at::Tensor& rows, int64_t first, int64_t out, Side side, at
 }
 
 at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed, int64_t columns, const ProductTerms& terms) {
+  kernels::PackedLinear product;
+  product.weight = bits(packed);
+  return on_tiles(x, product, columns, terms);
+}
+
+at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weight, int64_t columns, const ProductTerms& terms) {
+  kernels::PackedLinear product;
+  product.stored = weight;
+  return on_tiles(x, product, columns, terms);
+}
+
+bool is_few_rows(const at::Tensor& x) { return x.size(0) <= kernels::kMostFewRows; }
+
+at::Tensor few_rows_product(const at::Tensor& x, const kernels::RowWeight& weight, int64_t out, const ProductTerms& terms) {
   const auto rows = with_plain_rows(x);
-  auto y = at::empty({x.size(0), columns}, x.options());
-  kernels::PackedLinear product{.rows = x.size(0), .in = x.size(1), .out = columns, .x = bits(rows), .x_stride = row_stride(rows),
-                                .weight = bits(packed), .y = mutable_bits(y), .y_stride = columns};
-  product.stream_y = static_cast<int64_t>(y.nbytes()) > kStreamedBytes;
+  auto y = at::empty({x.size(0), out}, x.options());
+  kernels::RowProduct product{.rows = x.size(0), .in = x.size(1), .out = out, .x = few_rows(rows), .weight = weight, .down = {}, .y_stride = out};
   const auto bias = terms.bias.defined() ? terms.bias.to(at::kFloat).contiguous() : terms.bias;
   if (bias.defined()) product.bias = bias.const_data_ptr<float>();
   if (terms.down.defined()) {
     product.rank = terms.down.size(1);
-    product.down = bits(terms.down);
-    product.down_stride = row_stride(terms.down);
-    product.up = factor(terms.up, terms.scale);
+    product.down = few_rows(terms.down);
+    product.up = terms.up.const_data_ptr<float>();
+    product.up_row_stride = terms.up.stride(0), product.up_column_stride = terms.up.stride(1);
+    product.up_scale = static_cast<float>(terms.scale);
   }
-  kernels::packed_linear(product);
+  if (x.scalar_type() == at::kFloat) {
+    product.y_fp32 = y.mutable_data_ptr<float>();
+  } else {
+    product.y_bf16 = mutable_bits(y);
+  }
+  kernels::row_product(product);
   return y;
 }
 

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 
+#include "kernels/packed_linear/packed_linear.h"
+#include "kernels/row_product/row_product.h"
+
 namespace graft::ops {
 
 // The products of a frozen weight and of an adapter's thin factors, without autograd. bf16 runs on the processor's matrix units where
@@ -34,6 +37,14 @@ int64_t packed_size(int64_t out, int64_t in, Side side);
 void pack_rows(const at::Tensor& rows, int64_t first, int64_t out, Side side, at::Tensor& packed);
 /// x (N, in) Wᵀ or g (N, out) W, with the terms, for a weight that was packed for this side. `columns` of the result.
 at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed, int64_t columns, const ProductTerms& terms);
+
+/// The same for a weight that is stored in another form; it is expanded a panel at a time while it is multiplied with.
+at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weight, int64_t columns, const ProductTerms& terms);
+
+/// True for so few rows that a product takes as long as reading the weight does.
+bool is_few_rows(const at::Tensor& x);
+/// x (N, in) Wᵀ with the terms, for few rows, from the weight as it is stored; x fp32 or bf16, sums fp32.
+at::Tensor few_rows_product(const at::Tensor& x, const kernels::RowWeight& weight, int64_t out, const ProductTerms& terms);
 
 /// x (N, in) aᵀ · scale -> (N, r), for a (r, in) fp32 of any strides.
 at::Tensor narrow_product(const at::Tensor& x, const at::Tensor& a, double scale = 1.0);

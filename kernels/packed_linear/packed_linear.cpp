@@ -59,6 +59,14 @@ void check_rows(const WeightRows& rows, int64_t out, int64_t in) {
   }
 }
 
+void check_stored(const char* where, const PackedLinear& p) {
+  if (p.weight != nullptr || p.in == 0) return;
+  if (p.stored.expand == nullptr) refuse(where, "the weight is neither packed nor stored");
+  if (p.stored.column_unit < detail::kBlock || p.stored.column_unit % detail::kBlock != 0) {
+    refuse(where, "a stored weight's unit of " + std::to_string(p.stored.column_unit) + " columns is no multiple of 32");
+  }
+}
+
 }  // namespace
 
 namespace detail {
@@ -86,7 +94,9 @@ void packed_linear(const PackedLinear& p) {
   check_rank(kWhere, p.rank);
   check_matrix(kWhere, "down", p.rows, p.rank, p.down_stride);
   check_factor(kWhere, p.up, p.out, p.rank);
-  if (p.rows > 0 && p.out > 0) best_variant().linear(p);
+  if (p.rows == 0 || p.out == 0) return;
+  check_stored(kWhere, p);
+  best_variant().linear(p);
 }
 
 void narrow_product(const NarrowProduct& p) {

@@ -28,6 +28,21 @@ void pack_weight(const WeightRows& rows, int64_t out, int64_t in, uint16_t* pack
 /// Size: packed_weight_size(in, out).
 void pack_weight_transposed(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
 
+/// A weight W (out, in) that is stored in another form. A product expands it a panel at a time, in scratch of the thread that multiplies
+/// with the panel, so that it never lies whole in memory. The bits are those of the product with the expanded weight packed.
+struct StoredWeight {
+  /// Rows [row, row + rows) of W, columns [column, column + columns).
+  struct Part {
+    int64_t row = 0, rows = 0, column = 0, columns = 0;
+  };
+  const void* weight = nullptr;
+  /// Writes a part as bf16, row-major, rows `stride` apart. Called by several threads at once; must not throw. `column` is a multiple of
+  /// `column_unit`, and so is `columns` unless they end the row.
+  void (*expand)(const void* weight, const Part& part, uint16_t* to, int64_t stride) = nullptr;
+  int64_t column_unit = 32;  ///< a multiple of 32
+  bool transposed = false;   ///< for dx = g W: `in` and `out` of the product are exchanged, as with pack_weight_transposed()
+};
+
 /// A small trainable matrix, fp32 or bf16, row-major (column_stride 1) or transposed (row_stride 1); is rounded to bf16 after `scale`.
 struct Factor {
   const float* fp32 = nullptr;
@@ -42,7 +57,8 @@ struct PackedLinear {
   int64_t rows = 0, in = 0, out = 0;
   const uint16_t* x = nullptr;
   int64_t x_stride = 0;
-  const uint16_t* weight = nullptr;  ///< packed
+  const uint16_t* weight = nullptr;  ///< packed; null where it is `stored`
+  StoredWeight stored;               ///< if weight is null
   const float* bias = nullptr;       ///< (out), or null
   int64_t rank = 0;                  ///< 0 (no such term) to 1,024
   const uint16_t* down = nullptr;    ///< (rows, rank)

@@ -61,6 +61,26 @@ void write_outputs(const PackedLinear& p, int64_t m, int64_t first, const float*
   }
 }
 
+/// One row times 32 outputs.
+void multiply_row(const PackedLinear& p, int64_t m, int64_t block, const uint16_t* weight, const uint16_t* up) {
+  std::array<float, kBlock> sums{};
+  multiply_blocks(p.x + m * p.x_stride, p.in, weight, sums.data());
+  if (p.rank > 0) multiply_blocks(p.down + m * p.down_stride, p.rank, up + block * blocks_for(p.rank) * kBlockSize, sums.data());
+  write_outputs(p, m, block * kBlock, sums.data());
+}
+
+/// The blocks of 32 outputs of a stored weight, one after the other.
+void packed_linear_stored(const PackedLinear& p) {
+  const auto up = pack_factor_portable(p.up, p.rank > 0 ? p.out : 0, p.rank);
+  const int64_t blocks = blocks_for(p.out);
+#pragma omp parallel for schedule(static) if (p.rows * p.out * (p.in + p.rank) >= kWorthwhile)
+  for (int64_t block = 0; block < blocks; ++block) {
+    std::vector<uint16_t> panel(static_cast<size_t>(blocks_for(p.in) * kBlockSize));
+    expand_panel_reference(p.stored, p.in, p.out, block, panel.data());
+    for (int64_t m = 0; m < p.rows; ++m) multiply_row(p, m, block, panel.data(), up.data());
+  }
+}
+
 }  // namespace
 
 // Packing moves values only, so the plain version serves.
@@ -72,15 +92,13 @@ void pack_weight_transposed_portable(const WeightRows& rows, int64_t out, int64_
 }
 
 void packed_linear_portable(const PackedLinear& p) {
+  if (p.weight == nullptr) return packed_linear_stored(p);
   const auto up = pack_factor_portable(p.up, p.rank > 0 ? p.out : 0, p.rank);
   const int64_t blocks = blocks_for(p.out);
 #pragma omp parallel for schedule(static) collapse(2) if (p.rows * p.out * (p.in + p.rank) >= kWorthwhile)
   for (int64_t block = 0; block < blocks; ++block) {
     for (int64_t m = 0; m < p.rows; ++m) {
-      std::array<float, kBlock> sums{};
-      multiply_blocks(p.x + m * p.x_stride, p.in, p.weight + block * blocks_for(p.in) * kBlockSize, sums.data());
-      if (p.rank > 0) multiply_blocks(p.down + m * p.down_stride, p.rank, up.data() + block * blocks_for(p.rank) * kBlockSize, sums.data());
-      write_outputs(p, m, block * kBlock, sums.data());
+      multiply_row(p, m, block, p.weight + block * blocks_for(p.in) * kBlockSize, up.data());
     }
   }
 }

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "kernels/base/bfloat16.h"
 #include "kernels/packed_linear/factor.h"
 #include "kernels/packed_linear/layout.h"
@@ -35,7 +38,34 @@ void pack_weight_transposed_reference(const WeightRows& rows, int64_t out, int64
   }
 }
 
-void packed_linear_reference(const PackedLinear& p) {
+void expand_panel_reference(const StoredWeight& stored, int64_t in, int64_t out, int64_t block, uint16_t* packed) {
+  if (in == 0) return;
+  const int64_t first = block * kBlock, count = std::min(kBlock, out - first);
+  const int64_t whole = stored.transposed ? out : in;  // columns of the weight
+  const int64_t begin = stored.transposed ? first / stored.column_unit * stored.column_unit : 0;
+  const int64_t end = stored.transposed ? std::min((first + count + stored.column_unit - 1) / stored.column_unit * stored.column_unit, whole) : whole;
+  std::fill_n(packed, blocks_for(in) * kBlockSize, uint16_t{0});
+  std::vector<uint16_t> line(static_cast<size_t>(end - begin));
+  const int64_t lines = stored.transposed ? in : count;
+  for (int64_t i = 0; i < lines; ++i) {
+    stored.expand(stored.weight, {stored.transposed ? i : first + i, 1, begin, end - begin}, line.data(), end - begin);
+    for (int64_t j = 0; j < (stored.transposed ? count : in); ++j) {
+      const uint16_t value = line[static_cast<size_t>(stored.transposed ? first + j - begin : j)];
+      packed[stored.transposed ? packed_place(j, i, in) : packed_place(i, j, in)] = value;
+    }
+  }
+}
+
+void packed_linear_reference(const PackedLinear& stored) {
+  PackedLinear p = stored;
+  std::vector<uint16_t> expanded;
+  if (p.weight == nullptr && p.in > 0) {
+    expanded.resize(static_cast<size_t>(packed_weight_size(p.out, p.in)));
+    for (int64_t block = 0; block < blocks_for(p.out); ++block) {
+      expand_panel_reference(p.stored, p.in, p.out, block, expanded.data() + block * blocks_for(p.in) * kBlockSize);
+    }
+    p.weight = expanded.data();
+  }
   for (int64_t m = 0; m < p.rows; ++m) {
     for (int64_t n = 0; n < p.out; ++n) {
       double sum = p.bias != nullptr ? static_cast<double>(p.bias[n]) : 0.0;

@@ -21,14 +21,15 @@ struct Plan {
 /// Measured on a processor with 48 KiB of first and 2 MiB of second cache. Where chunks end depends on the length of the reduction only,
 /// since sums round differently elsewhere.
 Plan plan_for(const PackedLinear& p, int64_t outputs) {
-  constexpr int64_t kPanelBytes = 900 << 10, kLongestChunk = 16, kWidePanel = 12, kMacroBlock = 16;
+  constexpr int64_t kPanelBytes = 900 << 10, kLongestChunk = 16, kWidePanel = 12, kMacroBlock = 16, kStoredGroup = 64;
   const int64_t steps = std::max<int64_t>(blocks_for(p.in), 1);
   const int64_t chunks = steps <= 20 ? 1 : (steps + kLongestChunk - 1) / kLongestChunk, chunk = (steps + chunks - 1) / chunks;
   // A panel over the whole reduction that stays in the second cache while all rows pass,
   const int64_t panel = std::max<int64_t>(1, kPanelBytes / (steps * kBlockSize * 2));
   if (chunks == 1 || panel >= std::min(outputs, kWidePanel)) return {chunk, panel, 1};
-  // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums.
-  return {chunk, kMacroBlock, kMacroBlock};
+  // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums. A stored weight
+  // is expanded again for every group of rows: for them more unfinished sums, though they leave the second cache, cost less.
+  return {chunk, kMacroBlock, p.weight != nullptr ? kMacroBlock : kStoredGroup};
 }
 
 /// What one thread computes: blocks of outputs times blocks of rows.
@@ -37,7 +38,7 @@ struct Share {
 };
 
 struct Scratch {
-  AlignedBuffer<uint16_t> rows, tail, down, up;
+  AlignedBuffer<uint16_t> rows, tail, down, up, panel, expansion;
   AlignedBuffer<float> block, sums;
 };
 
@@ -67,12 +68,18 @@ class ShareProduct {
     scratch_.block.reserve(kBlockSize);
     const int64_t group_size = std::min(plan_.group, share_.rows.end - share_.rows.begin);
     if (chunked()) scratch_.sums.reserve(static_cast<size_t>(plan_.panel * group_size * kBlockSize));
+    if (p_.weight == nullptr) {
+      scratch_.panel.reserve(static_cast<size_t>(std::min(plan_.panel, outputs()) * (whole_panels() ? steps_ : plan_.chunk) * kBlockSize));
+      scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
+    }
     for (int64_t panel = share_.outputs.begin; panel < share_.outputs.end; panel += plan_.panel) {
       const Range outputs{panel, std::min(panel + plan_.panel, share_.outputs.end)};
+      if (whole_panels()) take_panel(outputs, {0, steps_});
       for (int64_t group = share_.rows.begin; group < share_.rows.end; group += plan_.group) {
         const Range rows{group, std::min(group + plan_.group, share_.rows.end)};
         for (int64_t chunk = 0; chunk < steps_ || chunk == 0; chunk += plan_.chunk) {
           const Range steps{chunk, std::min(chunk + plan_.chunk, steps_)};
+          if (!whole_panels()) take_panel(outputs, steps);
           for (int64_t row = rows.begin; row < rows.end; ++row) multiply_row(row, rows.begin, outputs, steps);
         }
       }
@@ -83,6 +90,20 @@ class ShareProduct {
 
  private:
   bool chunked() const { return plan_.chunk < steps_; }
+  /// A panel goes over the whole reduction, so that all rows use it.
+  bool whole_panels() const { return plan_.group == 1; }
+  int64_t outputs() const { return share_.outputs.end - share_.outputs.begin; }
+
+  /// Makes the weights of these outputs and steps the ones that set_weights() finds.
+  GRAFT_TILES void take_panel(const Range& outputs, const Range& steps) {
+    if (p_.weight != nullptr) {
+      panel_ = {p_.weight + outputs.begin * steps_ * kBlockSize, steps_, outputs.begin, 0};
+      return;
+    }
+    panel_ = {scratch_.panel.data(), steps.end - steps.begin, outputs.begin, steps.begin};
+    expand_panel(p_.stored, p_.in, p_.out, {outputs, steps}, scratch_.expansion.data(), scratch_.panel.data());
+    before_tile_loads();
+  }
   int64_t copy_stride() const { return (plan_.chunk + 1) * kBlock; }
 
   /// One block of rows times a panel.
@@ -137,7 +158,7 @@ class ShareProduct {
   }
 
   void set_weights(int64_t output, const Range& steps) {
-    main_.weight = p_.weight + (output * steps_ + steps.begin) * kBlockSize;
+    main_.weight = panel_.blocks + ((output - panel_.first_output) * panel_.steps + steps.begin - panel_.first_step) * kBlockSize;
     tail_.weight = main_.weight + main_.steps * kBlockSize;
     low_rank_.weight = up_ + (output - share_.outputs.begin) * blocks_for(p_.rank) * kBlockSize;
   }
@@ -172,6 +193,11 @@ class ShareProduct {
   const Plan plan_;
   Scratch& scratch_;
   const int64_t steps_;
+  /// Packed weights from some output and step on, `steps` blocks an output.
+  struct Weights {
+    const uint16_t* blocks = nullptr;
+    int64_t steps = 0, first_output = 0, first_step = 0;
+  } panel_;
   uint16_t* up_ = nullptr;
   TileSession session_;
   Segment main_, tail_, low_rank_;

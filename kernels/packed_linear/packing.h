@@ -15,6 +15,17 @@ namespace graft::kernels::detail {
 /// Blocks [blocks.begin, blocks.end) of 32 rows of a (rows, columns) factor, in the order of pack_weight(); the first goes to `packed`.
 GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, Range blocks, uint16_t* packed);
 
+/// A part of a stored weight in packed order: outputs' and inputs' blocks of 32.
+struct Panel {
+  Range outputs, steps;
+};
+
+/// Values of row-major scratch that expand_panel() wants.
+int64_t expansion_size(const StoredWeight& stored);
+
+/// Expands a panel of the weight of a product with `in` and `out` into packed order: [outputs][steps][one block].
+GRAFT_TILES void expand_panel(const StoredWeight& stored, int64_t in, int64_t out, const Panel& panel, uint16_t* scratch, uint16_t* packed);
+
 }  // namespace graft::kernels::detail
 
 #endif

@@ -80,7 +80,59 @@ GRAFT_TILES void convert_block(const Factor& factor, int64_t first, int64_t stri
   }
 }
 
+constexpr int64_t kSegment = 512;  // columns of a stored weight that are expanded at a time: 32 rows of them stay in the first caches
+
+int64_t segment_for(const StoredWeight& stored) { return std::max<int64_t>(kSegment / stored.column_unit, 1) * stored.column_unit; }
+
+/// 32 rows of a stored weight, in whole units of columns.
+struct Strip {
+  const uint16_t* values;
+  int64_t stride, rows, first_column, columns;
+};
+
+/// The block of a strip that begins at `column`, to either order.
+GRAFT_TILES_INLINE void pack_strip_block(const Strip& strip, int64_t column, bool transposed, uint16_t* packed) {
+  alignas(64) uint16_t scratch[kBlockSize];
+  const uint16_t* from = strip.values + column - strip.first_column;
+  const int64_t columns = strip.first_column + strip.columns - column;
+  int64_t stride = strip.stride;
+  if (strip.rows < kBlock || columns < kBlock) {
+    from = padded_block(from, stride, strip.rows, columns, scratch);
+    stride = kBlock;
+  }
+  if (transposed) {
+    pack_block_transposed(from, stride, packed);
+  } else {
+    pack_block(from, stride, packed);
+  }
+}
+
 }  // namespace
+
+int64_t expansion_size(const StoredWeight& stored) { return kBlock * (segment_for(stored) + kBlock); }
+
+GRAFT_TILES void expand_panel(const StoredWeight& stored, int64_t in, int64_t out, const Panel& panel, uint16_t* scratch, uint16_t* packed) {
+  const bool turned = stored.transposed;
+  const int64_t all_rows = turned ? in : out, all_columns = turned ? out : in, segment = segment_for(stored);
+  const Range rows = turned ? panel.steps : panel.outputs, columns = turned ? panel.outputs : panel.steps;
+  const int64_t row_step = turned ? kBlockSize : (panel.steps.end - panel.steps.begin) * kBlockSize;
+  const int64_t column_step = turned ? (panel.steps.end - panel.steps.begin) * kBlockSize : kBlockSize;
+  const int64_t first = columns.begin * kBlock / stored.column_unit * stored.column_unit, last = std::min(columns.end * kBlock, all_columns);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    for (int64_t begin = first; begin < last; begin += segment) {
+      const int64_t units = (std::min(begin + segment, last) - begin + stored.column_unit - 1) / stored.column_unit;
+      const int64_t width = std::min(units * stored.column_unit, all_columns - begin);
+      // A stride that is no power of two spreads the rows over the sets of the first cache.
+      const Strip strip{scratch, segment + kBlock, std::min(kBlock, all_rows - row * kBlock), begin, width};
+      stored.expand(stored.weight, {row * kBlock, strip.rows, begin, width}, scratch, strip.stride);
+      const int64_t block_end = std::min(columns.end, blocks_for(begin + width));
+      for (int64_t block = std::max(columns.begin, begin / kBlock); block < block_end; ++block) {
+        pack_strip_block(strip, block * kBlock, turned,
+                         packed + (row - rows.begin) * row_step + (block - columns.begin) * column_step);
+      }
+    }
+  }
+}
 
 GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, Range blocks, uint16_t* packed) {
   alignas(64) uint16_t scratch[kBlockSize];

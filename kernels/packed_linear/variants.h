@@ -26,6 +26,8 @@ std::span<const PackedLinearVariant> packed_linear_variants();
 /// The plain versions that define the right answer; sums in double.
 void pack_weight_reference(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
 void pack_weight_transposed_reference(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
+/// 32 outputs of a stored weight in packed order, for `block` of the product's outputs.
+void expand_panel_reference(const StoredWeight& stored, int64_t in, int64_t out, int64_t block, uint16_t* packed);
 void packed_linear_reference(const PackedLinear& product);
 void narrow_product_reference(const NarrowProduct& product);
 void factor_gradient_reference(const FactorGradient& product);

@@ -8,10 +8,11 @@
 #include "kernels/ops/if_defined.h"
 #include "peft_core/slots/expansion_scratch.h"
 #include "peft_core/slots/held_base.h"
-#include "peft_core/slots/packed_scratch.h"
 
 namespace graft::peft {
 namespace {
+
+constexpr int64_t kStretch = 1 << 18;  // values of a weight that are expanded and packed at a time
 
 class DenseLinear final : public FrozenLinear {
  public:
@@ -33,7 +34,23 @@ class DenseLinear final : public FrozenLinear {
  protected:
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }
 
-  at::Tensor packed(ops::Side side) const override {
+  at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const override {
+    return ops::few_rows_product(x, as_rows(), out_features(), terms);
+  }
+
+  at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const override {
+    return ops::packed_product(x, packed(side), columns(side), terms);
+  }
+
+ private:
+  kernels::RowWeight as_rows() const {
+    const auto type = weight_.scalar_type() == at::kFloat  ? kernels::GgmlType::kF32
+                      : weight_.scalar_type() == at::kHalf ? kernels::GgmlType::kF16
+                                                           : kernels::GgmlType::kBF16;
+    return {.type = type, .blocks = static_cast<const std::byte*>(weight_.const_data_ptr()), .row_bytes = weight_.stride(0) * weight_.element_size()};
+  }
+
+  at::Tensor packed(ops::Side side) const {
     auto& kept = side == ops::Side::kForward ? forward_ : backward_;
     if (!kept.defined()) {
       auto memory = at::empty({ops::packed_size(out_features(), in_features(), side)}, at::kBFloat16);
@@ -44,13 +61,17 @@ class DenseLinear final : public FrozenLinear {
     return kept;
   }
 
- private:
+  void pack(ops::Side side, at::Tensor& to) const {
+    // A stretch fits the second cache beside its packed copy.
+    const int64_t stretch = std::max<int64_t>(32, (kStretch / in_features()) / 32 * 32);
+    for (int64_t begin = 0; begin < out_features(); begin += stretch)
+      ops::pack_rows(rows(begin, std::min(stretch, out_features() - begin), at::kBFloat16), begin, out_features(), side, to);
+  }
+
   at::Tensor weight_;
   std::function<void()> let_go_;
   mutable at::Tensor forward_, backward_;  // packed at their first use
 };
-
-constexpr int64_t kStretch = 1 << 18;  // values of a weight that are expanded and packed at a time
 
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
@@ -78,7 +99,6 @@ struct FrozenProduct : public torch::autograd::Function<FrozenProduct> {
 
 FrozenLinear::~FrozenLinear() {
   ExpansionScratch::shared().forget();
-  PackedScratch::shared().forget();
 }
 
 at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype) const {
@@ -88,24 +108,13 @@ at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype
 }
 
 at::Tensor FrozenLinear::product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const {
-  const bool forward = side == ops::Side::kForward;
-  if (ops::runs_on_tiles(x)) return ops::packed_product(x, packed(side), forward ? out_features_ : in_features_, terms);
+  const bool forward = side == ops::Side::kForward, taken = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  if (forward && taken && ops::is_few_rows(x)) return few_rows_product(x, terms);
+  if (ops::runs_on_tiles(x)) return tile_product(x, side, terms);
   const auto weight = rows(0, out_features_, x.scalar_type());
   auto y = at::mm(x, forward ? weight.t() : weight);
   ops::add_terms(y, terms);
   return y;
-}
-
-at::Tensor FrozenLinear::packed(ops::Side side) const {
-  return PackedScratch::shared().packed(this, side, ops::packed_size(out_features_, in_features_, side),
-                                        [&](at::Tensor& to) { pack(side, to); });
-}
-
-void FrozenLinear::pack(ops::Side side, at::Tensor& to) const {
-  // A stretch fits the second cache beside its packed copy.
-  const int64_t stretch = std::max<int64_t>(32, (kStretch / in_features_) / 32 * 32);
-  for (int64_t begin = 0; begin < out_features_; begin += stretch)
-    ops::pack_rows(rows(begin, std::min(stretch, out_features_ - begin), at::kBFloat16), begin, out_features_, side, to);
 }
 
 at::Tensor FrozenLinear::gather(const at::Tensor& ids, at::ScalarType dtype) const {

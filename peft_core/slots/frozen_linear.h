@@ -14,8 +14,9 @@ namespace graft::peft {
 /// A weight that never changes: dense, NF4 or GGUF blocks. A method cannot tell which. It owns its layout and its two products.
 ///
 /// On matrix units both products read the weight in their own order: a dense one is laid out once for each side that is used, a
-/// quantised one again before each product, into a scratch that all weights share (docs/decisions/0009-packed-weights.md). Elsewhere
-/// LibTorch multiplies, from a shared scratch where the stored weight is no matrix in the dtype of x (0004-expand-into-scratch.md).
+/// quantised one a panel at a time by the thread that multiplies with it (docs/decisions/0009-packed-weights.md). A few rows, as when a text
+/// is written token by token, are multiplied with the weight as it is stored. Elsewhere LibTorch multiplies, from a shared scratch where the
+/// stored weight is no matrix in the dtype of x (0004-expand-into-scratch.md).
 /// Calls come from one thread at a time.
 class FrozenLinear {
  public:
@@ -49,10 +50,11 @@ class FrozenLinear {
  protected:
   /// Expands rows into `to` (count, in), contiguous, fp32 or bf16.
   virtual void expand(int64_t begin, int64_t count, at::Tensor& to) const = 0;
-  /// The weight in the order of the matrix units, valid until the next call of any weight.
-  virtual at::Tensor packed(ops::Side side) const;
-  /// Writes the packed weight, a stretch of rows at a time.
-  void pack(ops::Side side, at::Tensor& to) const;
+  /// y = x Wᵀ + terms for few rows, from the weight as it lies in memory.
+  virtual at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const = 0;
+  /// Either product on matrix units.
+  virtual at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const = 0;
+  int64_t columns(ops::Side side) const { return side == ops::Side::kForward ? out_features_ : in_features_; }
 
  private:
   at::Tensor product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const;

@@ -50,6 +50,19 @@ class Nf4Linear final : public FrozenLinear {
                 [&](int64_t row, auto span) { kernels::dequantize_nf4(stored_, (begin + row) * in_features(), span); });
   }
 
+  at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const override {
+    return ops::few_rows_product(x, {.form = kernels::RowWeight::Form::kNf4, .nf4 = &stored_}, out_features(), terms);
+  }
+
+  at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const override {
+    const auto expand = [](const void* self, const kernels::StoredWeight::Part& part, uint16_t* to, int64_t stride) {
+      const auto& linear = *static_cast<const Nf4Linear*>(self);
+      kernels::dequantize_nf4_part(linear.stored_, {linear.in_features(), part.row, part.rows, part.column, part.columns}, to, stride);
+    };
+    return ops::stored_product(x, {.weight = this, .expand = expand, .column_unit = stored_.block_size, .transposed = side == ops::Side::kBackward},
+                               columns(side), terms);
+  }
+
  private:
   static kernels::Nf4Weight quantized(const at::Tensor& weight, int64_t block_size) {
     const auto dense = weight.to(at::kFloat).contiguous();
@@ -92,7 +105,30 @@ class GgufLinear final : public FrozenLinear {
     });
   }
 
+  at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const override {
+    return ops::few_rows_product(x, {.type = type_, .blocks = blocks_.data(), .row_bytes = static_cast<int64_t>(row_bytes_)}, out_features(), terms);
+  }
+
+  at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const override {
+    const auto expand = [](const void* self, const kernels::StoredWeight::Part& part, uint16_t* to, int64_t stride) {
+      static_cast<const GgufLinear*>(self)->expand_part(part, to, stride);
+    };
+    const auto unit = std::max<int64_t>(32, static_cast<int64_t>(kernels::block_layout(type_).elements));
+    return ops::stored_product(x, {.weight = this, .expand = expand, .column_unit = unit, .transposed = side == ops::Side::kBackward},
+                               columns(side), terms);
+  }
+
  private:
+  void expand_part(const kernels::StoredWeight::Part& part, uint16_t* to, int64_t stride) const {
+    const auto layout = kernels::block_layout(type_);
+    const auto bytes_for = [&](int64_t values) { return static_cast<size_t>(values) / layout.elements * layout.bytes; };
+    for (int64_t row = 0; row < part.rows; ++row) {
+      const auto begin = static_cast<size_t>(part.row + row) * row_bytes_ + bytes_for(part.column);
+      kernels::dequantize_blocks(type_, blocks_.subspan(begin, bytes_for(part.columns)),
+                                 std::span(to + row * stride, static_cast<size_t>(part.columns)));
+    }
+  }
+
   kernels::GgmlType type_;
   size_t row_bytes_;
   std::span<const std::byte> blocks_;

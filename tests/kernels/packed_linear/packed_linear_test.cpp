@@ -240,5 +240,37 @@ TEST(PackedLinear, WrongUseIsRefused) {
   EXPECT_THROW(narrow_product(n), InvalidArgument);
 }
 
+/// Rows of a bf16 matrix as a weight that is stored elsewhere.
+void copy_part(const void* weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
+  const auto& matrix = *static_cast<const Matrix*>(weight);
+  for (int64_t row = 0; row < part.rows; ++row)
+    std::copy_n(matrix.values.data() + (part.row + row) * matrix.stride + part.column, part.columns, to + row * stride);
+}
+
+TEST(PackedLinear, AStoredWeightGivesTheBitsOfThePackedOne) {
+  for (const auto& c : {LinearCase{33, 31, 97, 3, 5, true}, {100, 576, 100, 0, 16}, {70, 896, 40}, {40, 1600, 530, 0, 16}, {2100, 1536, 70},
+                        {3, 4864, 70}, {50, 256, 1}, {1, 64, 33}}) {
+    LinearProblem problem(c);
+    Matrix turned(c.in, c.out, c.gap, 0);
+    for (int64_t row = 0; row < c.in; ++row)
+      for (int64_t column = 0; column < c.out; ++column) turned.at(row, column) = problem.w.at(column, row);
+    for (const auto& variant : detail::packed_linear_variants()) {
+      constexpr int64_t kTooSlow = 1 << 22;
+      if (!variant.supported() || (variant.name == "portable" && c.rows * c.in * c.out > kTooSlow)) continue;
+      const auto expected = problem.run(variant.linear);
+      auto stored = problem.p;
+      stored.weight = nullptr;
+      for (const int64_t unit : {32, 64, 256})
+        for (const bool transposed : {false, true}) {
+          stored.stored = {.weight = transposed ? &turned : &problem.w, .expand = copy_part, .column_unit = unit, .transposed = transposed};
+          auto result = problem.y.values;
+          stored.y = result.data();
+          variant.linear(stored);
+          EXPECT_EQ(result, expected) << variant.name << " " << name_of(c) << ", unit " << unit << (transposed ? ", transposed" : "");
+        }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace graft::kernels

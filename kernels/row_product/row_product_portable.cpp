@@ -1,0 +1,9 @@
+#include "kernels/row_product/lanes_portable.h"
+#include "kernels/row_product/row_loops.h"
+#include "kernels/row_product/variants.h"
+
+namespace graft::kernels::detail {
+
+void row_product_portable(const RowProduct& product) { run_row_product(product); }
+
+}  // namespace graft::kernels::detail

@@ -18,7 +18,7 @@
 
 #include "kernels/gguf_blocks/avx2_blocks.h"
 
-/// Before every function of the loops in row_loops.h.
+/// Before every function of the loops in row_loops-inl.h.
 #define GRAFT_ROWS __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
 #define GRAFT_ROWS_INLINE inline __attribute__((always_inline)) GRAFT_ROWS
 

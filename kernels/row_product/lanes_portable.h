@@ -9,7 +9,7 @@
 
 #include "kernels/gguf_blocks/block_loops.h"
 
-/// Before every function of the loops in row_loops.h.
+/// Before every function of the loops in row_loops-inl.h.
 #define GRAFT_ROWS
 #define GRAFT_ROWS_INLINE inline
 

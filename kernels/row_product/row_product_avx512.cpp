@@ -5,7 +5,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 
 #include "kernels/row_product/lanes_avx512.h"
-#include "kernels/row_product/row_loops.h"
+#include "kernels/row_product/row_loops-inl.h"
 
 namespace graft::kernels::detail {
 

@@ -1,5 +1,5 @@
 #include "kernels/row_product/lanes_portable.h"
-#include "kernels/row_product/row_loops.h"
+#include "kernels/row_product/row_loops-inl.h"
 #include "kernels/row_product/variants.h"
 
 namespace graft::kernels::detail {

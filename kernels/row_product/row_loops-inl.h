@@ -11,7 +11,7 @@
 #include "kernels/base/bfloat16.h"
 #include "kernels/nf4/variants.h"
 #include "kernels/row_product/arrangement.h"
-#include "kernels/row_product/row_blocks.h"
+#include "kernels/row_product/row_blocks-inl.h"
 #include "kernels/row_product/variants.h"
 #include "kernels/tiles/aligned_buffer.h"
 

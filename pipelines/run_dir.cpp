@@ -74,7 +74,8 @@ void RunDir::write_manifest(const RunFacts& facts) const {
   auto manifest = read_manifest(path_);
   const bool again = !id_in(manifest).empty();
   if (again) {
-    manifest["resumed"].push_back({{"at", utc_now("{:%Y-%m-%dT%H:%M:%SZ}")}, {"command_line", facts.command_line}, {"build", build_facts()}});
+    manifest["resumed"].push_back({{"at", utc_now("{:%Y-%m-%dT%H:%M:%SZ}")}, {"command_line", facts.command_line}, {"build", build_facts()},
+                                   {"kernels", kernels::name_of(kernels::chosen_kernels())}});
     return write_json_file(path_ / "manifest.json", manifest);
   }
   manifest["run_id"] = run_id_;
@@ -106,7 +107,9 @@ Json build_facts() {
 Json machine_facts() {
   const auto& cpu = kernels::cpu_features();
   const auto memory = read_memory_figures();
-  Json facts = {{"device", "cpu"}, {"cpu", cpu.brand}, {"threads", std::thread::hardware_concurrency()}};
+  Json facts = {{"device", "cpu"}, {"kernels", kernels::name_of(kernels::chosen_kernels())}};
+  facts["cpu"] = cpu.brand;
+  facts["threads"] = std::thread::hardware_concurrency();
   facts["features"] = {{"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_bf16", cpu.avx512_bf16}, {"amx_bf16", cpu.amx_bf16}};
   facts["memory_bytes"] = memory.total;
   facts["memory_limit_bytes"] = memory.limit ? Json(*memory.limit) : Json(nullptr);

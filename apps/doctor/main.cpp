@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <thread>
 
 #include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
+#include "kernels/kernel_list.h"
 #include "peft_core/base/memory_figures.h"
 #include "pipelines/build_info.h"
 #include "pipelines/progress_line.h"
@@ -29,6 +31,13 @@ void print_processor() {
   if (const char* limit = std::getenv("GRAFT_CPU")) line("  GRAFT_CPU", std::string(limit) + ": kernels use no more than that");
   line("  computes in", graft::kernels::has_fast_bfloat16() ? "bf16 for 16-bit and quantised weights, fp32 for fp32 weights"
                                                             : "fp32; weights may be held in 16 or fewer bits");
+}
+
+void print_kernels() {
+  fmt::print("\n{:<18}{:<11}{:<38}{}\n", "kernel", "runs", "because", "others");
+  for (const auto& kernel : graft::kernels::kernel_uses()) {
+    fmt::print("{:<18}{:<11}{:<38}{}\n", kernel.name, kernel.chosen, kernel.why, fmt::join(kernel.others, ", "));
+  }
 }
 
 void print_memory() {
@@ -57,6 +66,7 @@ int main() {
     print_processor();
     print_memory();
     print_build();
+    print_kernels();
   } catch (const graft::Error& error) {
     fmt::print(stderr, "error: {}\n", error.what());
     return error.exit_code();

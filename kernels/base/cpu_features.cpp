@@ -92,9 +92,19 @@ CpuFeatures limited(CpuFeatures f, const std::string& level) {
   return f;
 }
 
-CpuFeatures chosen_features() {
+/// The value of GRAFT_CPU, empty where it has none.
+std::string level_in_environment() {
   const char* level = std::getenv("GRAFT_CPU");
-  return level == nullptr || *level == '\0' ? processor_features() : limited(processor_features(), level);
+  return level == nullptr ? "" : level;
+}
+
+KernelChoice current_choice = KernelChoice::kAuto;
+bool features_are_settled = false;
+
+CpuFeatures chosen_features() {
+  features_are_settled = true;
+  const auto level = current_choice == KernelChoice::kReference ? "generic" : level_in_environment();
+  return level.empty() ? processor_features() : limited(processor_features(), level);
 }
 
 }  // namespace
@@ -107,6 +117,32 @@ const CpuFeatures& processor_features() {
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = chosen_features();
   return features;
+}
+
+void choose_kernels(KernelChoice choice) {
+  const bool changes = (choice == KernelChoice::kReference) != (current_choice == KernelChoice::kReference);
+  if (features_are_settled && changes) {
+    throw Unavailable({.where = "--kernels", .what = "cannot change any more in this process", .expected = std::string(name_of(current_choice)),
+                       .got = std::string(name_of(choice))});
+  }
+  current_choice = choice;
+}
+
+KernelChoice chosen_kernels() { return current_choice; }
+
+std::string_view name_of(KernelChoice choice) {
+  switch (choice) {
+    case KernelChoice::kCpu: return "cpu";
+    case KernelChoice::kReference: return "reference";
+    case KernelChoice::kAuto: break;
+  }
+  return "auto";
+}
+
+std::string cpu_limit() {
+  if (current_choice == KernelChoice::kReference) return "--kernels reference";
+  const auto level = level_in_environment();
+  return level.empty() || level == "amx" ? "" : "GRAFT_CPU=" + level;
 }
 
 bool has_fast_bfloat16() { return cpu_features().amx_bf16 || cpu_features().avx512_bf16; }

@@ -32,4 +32,20 @@ void choose_highway_targets() {
   static_cast<void>(done);
 }
 
+HighwayTargets highway_targets() {
+  choose_highway_targets();
+  const int64_t runs_here = hwy::SupportedTargets() & HWY_TARGETS;
+  HighwayTargets found;
+  // A lower bit is a better instruction set.
+  for (int64_t rest = HWY_TARGETS, target = 0; rest != 0; rest &= ~target) {
+    target = rest & -rest;
+    if (found.chosen.empty() && (target & runs_here) != 0) {
+      found.chosen = hwy::TargetName(target);
+    } else {
+      found.others.emplace_back(hwy::TargetName(target));
+    }
+  }
+  return found;
+}
+
 }  // namespace graft::kernels

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <new>
 
+#include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/log.h"
 #include "peft_core/base/text_distance.h"
@@ -30,6 +31,18 @@ std::string shell_quoted(const std::string& word) {
   return quoted + "'";
 }
 
+void choose_kernels(const std::string& name) {
+  using kernels::KernelChoice;
+  if (name == "cuda") {
+    const bool built = build_info().cuda == "on";
+    throw Unavailable({.where = "--kernels cuda",
+                       .what = built ? "is not there yet: this build has CUDA kernels, but no model runs on them" : "needs a build with CUDA",
+                       .got = built ? "" : "CUDA " + build_info().cuda,
+                       .hint = "--kernels auto takes the fastest that run here"});
+  }
+  kernels::choose_kernels(name == "reference" ? KernelChoice::kReference : name == "cpu" ? KernelChoice::kCpu : KernelChoice::kAuto);
+}
+
 void run_command(const App& app, const std::vector<std::string>& args, std::ostream& out, std::ostream& err) {
   const auto& command = find_command(app, args.front());
   Invocation call{.app = app.name, .command = command.name, .command_line = app.name, .out = &out, .err = &err};
@@ -39,6 +52,7 @@ void run_command(const App& app, const std::vector<std::string>& args, std::ostr
     out << command_help(app, command);
     return;
   }
+  choose_kernels(call.kernels);
   set_log_level(call.quiet ? LogLevel::kWarnings : LogLevel::kInfo);
   command.run(call);
 }

@@ -42,8 +42,8 @@ std::string command_help(const App& app, const Command& command) {
   for (const auto& row : option_table()) {
     if (!command_takes(command, row.option)) continue;
     text += "  " + padded(with_value(row), 28) + row.help;
-    const auto choices = command.choices.find(row.option);
-    if (choices != command.choices.end()) text += ": " + join(choices->second);
+    const auto& choices = choices_of(command, row);
+    if (!choices.empty()) text += ": " + join(choices);
     text += "\n";
   }
   if (command.settings_help) text += "\nsettings, with their defaults (for --set and --config):\n" + command.settings_help();

@@ -11,8 +11,8 @@
 
 namespace graft::pipelines {
 
-/// The options that all applications share, one spelling each. A command takes those it lists; --help, --quiet and --version are
-/// there everywhere.
+/// The options that all applications share, one spelling each. A command takes those it lists; --help, --quiet, --kernels and
+/// --version are there everywhere.
 enum class Option {
   kModel, kData, kEvalData, kMethod, kConfig, kSet, kAdapter, kInitAdapter, kResume, kDryRun, kOut, kTask, kPrompt,
   kMaxNewTokens, kTemperature, kFormat, kType, kSeed, kKernels, kTokenize, kLogits, kMethods, kQuiet, kHelp

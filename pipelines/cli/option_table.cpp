@@ -28,7 +28,8 @@ const std::vector<OptionRow>& option_table() {
       {kFormat, "--format", "NAME", "file format", &I::format},
       {kType, "--type", "NAME", "number type of the weights", &I::type},
       {kSeed, "--seed", "N", "of all random numbers; the same as --set train.seed=N", &I::seed},
-      {kKernels, "--kernels", "NAME", "which implementation of the kernels runs", &I::kernels},
+      {kKernels, "--kernels", "NAME", "which kernels run; cpu: no GPU; reference: plain and slow, for checking", &I::kernels,
+       {"auto", "reference", "cpu", "cuda"}},
       {kTokenize, "--tokenize", "FILE", "print the token ids of each line as JSON", &I::tokenize},
       {kLogits, "--logits", "FILE.json", "lists of token ids; their logits go to --out", &I::logits},
       {kMethods, "--methods", "", "list the methods", &I::list_methods},
@@ -45,11 +46,16 @@ const OptionRow& row_of(Option option) {
   return *found;
 }
 
+const std::vector<std::string>& choices_of(const Command& command, const OptionRow& row) {
+  const auto found = command.choices.find(row.option);
+  return found == command.choices.end() ? row.choices : found->second;
+}
+
 bool command_takes(const Command& command, Option option) {
   const auto in = [&](const std::vector<Option>& options) {
     return std::find(options.begin(), options.end(), option) != options.end();
   };
-  return option == Option::kHelp || option == Option::kQuiet || in(command.takes) ||
+  return option == Option::kHelp || option == Option::kQuiet || option == Option::kKernels || in(command.takes) ||
          std::any_of(command.needs.begin(), command.needs.end(), in);
 }
 

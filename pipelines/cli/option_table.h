@@ -17,9 +17,12 @@ struct OptionRow {
   std::string value;  ///< for the help text; empty for switches
   std::string help;
   Member member;
+  std::vector<std::string> choices = {};  ///< allowed values, the same for all commands; empty: the command says, or any
 };
 
 const std::vector<OptionRow>& option_table();
+/// The values that an option may have with this command; empty: any.
+const std::vector<std::string>& choices_of(const Command& command, const OptionRow& row);
 const OptionRow& row_of(Option option);
 bool command_takes(const Command& command, Option option);
 

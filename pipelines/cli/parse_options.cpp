@@ -83,9 +83,8 @@ void reject_extras(const Command& command, const Texts& extras) {
 }
 
 void check_choices(const Command& command, const Typed& typed) {
-  const auto found = command.choices.find(typed.row->option);
-  if (found == command.choices.end()) return;
-  const auto& allowed = found->second;
+  const auto& allowed = choices_of(command, *typed.row);
+  if (allowed.empty()) return;
   if (std::find(allowed.begin(), allowed.end(), typed.one) != allowed.end()) return;
   throw InvalidArgument({.where = typed.row->spelling, .what = "is \"" + typed.one + "\"", .hint = suggest(typed.one, allowed)});
 }

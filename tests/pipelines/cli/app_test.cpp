@@ -5,9 +5,11 @@
 #include <new>
 #include <sstream>
 
+#include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
 #include "peft_core/base/log.h"
+#include "pipelines/build_info.h"
 #include "tests/support/temp_dir.h"
 
 namespace graft::pipelines {
@@ -141,6 +143,7 @@ TEST_F(CliTest, WrongUseIsOneLineAndExitCodeTwo) {
       {{"predict", "--model", "m", "--prompt", "p", "--max-new-tokens", "1.5"}, {"whole number"}},
       {{"predict", "--model", "m", "--prompt", "p", "--temperature", "nan"}, {"--temperature", "a number"}},
       {{"predict", "--model", "m", "--prompt", "p", "--task", "choise"}, {"--task", "did you mean \"choice\""}},
+      {{"say", "--kernels", "gpu"}, {"--kernels", "is \"gpu\"", "auto, reference, cpu, cuda"}},
       {{"train", "--model", "m", "--data", "d", "--out", "o", "--set", "rank"}, {"--set rank", "key=value"}},
       {{"train", "--model", "m", "--data", "d", "--out", "o", "--set", "a.b=["}, {"--set a.b=["}},
   };
@@ -165,6 +168,27 @@ TEST_F(CliTest, HelpGoesToStdout) {
   EXPECT_THAT(r.out, AllOf(HasSubstr("farm predict --model DIR|FILE.gguf (--prompt TEXT | --data FILE...)"), HasSubstr("choice, answer"),
                            HasSubstr("--max-new-tokens N"), Not(HasSubstr("--resume"))));
   EXPECT_THAT(run({"train", "--help"}).out, HasSubstr("train.max_steps=100"));
+}
+
+TEST_F(CliTest, EveryCommandTakesTheChoiceOfKernels) {
+  const auto chosen = [] { return std::string(kernels::name_of(kernels::chosen_kernels())); };
+  for (const std::string name : {"reference", "cpu", "auto"}) {
+    EXPECT_EQ(run({"say", "--kernels", name}).exit_code, 0);
+    EXPECT_EQ(chosen(), name);
+  }
+  run({"say", "--kernels", "reference"});
+  run({"say"});
+  EXPECT_EQ(chosen(), "auto") << "without the option";
+  EXPECT_THAT(run({"say", "--help"}).out, HasSubstr("for checking: auto, reference, cpu, cuda"));
+}
+
+TEST_F(CliTest, CudaIsRefusedWithItsReasonInsteadOfFallingBack) {
+  const auto r = run({"say", "--kernels", "cuda"});
+  EXPECT_EQ(r.exit_code, 3);
+  EXPECT_THAT(r.err, AllOf(StartsWith("error: [--kernels cuda] "), HasSubstr("--kernels auto")));
+  EXPECT_THAT(r.err, HasSubstr(build_info().cuda == "on" ? "no model runs on them" : build_info().cuda));
+  EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1);
+  EXPECT_THAT(r.out, IsEmpty());
 }
 
 TEST_F(CliTest, VersionNamesTheCommit) { EXPECT_THAT(run({"--version"}).out, ::testing::MatchesRegex("farm [0-9.]+ \\([^ ]+\\)\n")); }

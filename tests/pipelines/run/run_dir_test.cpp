@@ -37,6 +37,7 @@ TEST_F(RunDirTest, TheManifestSaysHowToRepeatTheRun) {
   EXPECT_FALSE(m["build"]["commit"].get<std::string>().empty());
   EXPECT_FALSE(m["build"]["libtorch"].get<std::string>().empty());
   EXPECT_TRUE(m["machine"].contains("features"));
+  EXPECT_EQ(m["machine"]["kernels"], "auto");
   EXPECT_GT(m["machine"]["memory_bytes"].get<int64_t>(), 0);
 }
 
@@ -55,6 +56,7 @@ TEST_F(RunDirTest, AFolderWithARunIsRefusedUnlessResumed) {
   second.write_manifest(facts("second"));
   EXPECT_EQ(manifest()["command_line"], "first");
   EXPECT_EQ(manifest()["resumed"][0]["command_line"], "second");
+  EXPECT_EQ(manifest()["resumed"][0]["kernels"], "auto");
 }
 
 TEST_F(RunDirTest, ResumingNothingStarts) {

@@ -1,4 +1,5 @@
 #include "peft_core/methods/bitfit.h"
+#include "peft_core/methods/dora.h"
 #include "peft_core/methods/lora.h"
 #include "peft_core/methods/method.h"
 #include "peft_core/methods/norm_tuning.h"
@@ -9,6 +10,7 @@ namespace graft::peft {
 const std::vector<MethodSpec>& builtin_methods() {
   static const std::vector<MethodSpec> methods = {
       lora_method(),
+      dora_method(),
       bitfit_method(),
       norm_tuning_method(),
   };

@@ -1,14 +1,6 @@
 #include "peft_core/methods/lora.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-
-#include <algorithm>
-#include <cmath>
-#include <nlohmann/json.hpp>
-
-#include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/methods/layer_adapters.h"
 #include "peft_core/methods/low_rank_op.h"
 
 namespace graft::peft {
@@ -16,115 +8,25 @@ namespace {
 
 class LoraAdapter final : public Adapter {
  public:
-  LoraAdapter(const FrozenLinear& base, int64_t rank, double scale, double dropout, at::Generator random)
-      : scale_(scale), dropout_(dropout) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(base.in_features()));
-    a_ = at::empty({rank, base.in_features()}, at::kFloat).uniform_(-bound, bound, std::move(random)).requires_grad_();
-    b_ = at::zeros({base.out_features(), rank}, at::kFloat).requires_grad_();
-  }
+  explicit LoraAdapter(const LoraLayer& layer) : factors_(layer), scale_(layer.scale), dropout_(layer.dropout) {}
 
   at::Tensor forward(const at::Tensor& x, const SlotCall& call) const override {
     const double dropout = call.context.training ? dropout_ : 0.0;
-    return low_rank_linear(x, a_, b_, scale_, call.base, call.bias, dropout, call.context.dropout_seed ^ call.slot_seed);
+    return low_rank_linear(x, factors_.a, factors_.b, scale_, call.base, call.bias, dropout, call.context.dropout_seed ^ call.slot_seed);
   }
 
   at::Tensor merged_weight(const FrozenLinear& base) const override {
-    return base.weight().addmm_(b_.detach(), a_.detach(), 1, scale_);
+    return base.weight().addmm_(factors_.b.detach(), factors_.a.detach(), 1, scale_);
   }
 
-  NamedTensors parameters() const override { return {{"lora_A.weight", a_}, {"lora_B.weight", b_}}; }
+  NamedTensors parameters() const override { return {{"lora_A.weight", factors_.a}, {"lora_B.weight", factors_.b}}; }
 
  private:
+  LoraFactors factors_;
   double scale_, dropout_;
-  at::Tensor a_, b_;  // (r, in), (out, r)
 };
-
-void check(const LoraConfig& config) {
-  expect_range("method.rank", static_cast<double>(config.rank), 1, 65536);
-  if (!(config.dropout >= 0 && config.dropout < 1))
-    throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1",
-                           .got = std::to_string(config.dropout)});
-}
-
-void expect_rank(int64_t rank, const LinearSlot& slot) {
-  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
-  if (rank >= 1 && rank <= limit) return;
-  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
-                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
-}
-
-class LoraAttachment final : public LayerAdapters {
- public:
-  LoraAttachment(Places& places, const LoraConfig& config, const Make& make) : LayerAdapters(places, config.choice, make), config_(config) {}
-
-  nlohmann::json published_config() const override {
-    return {{"peft_type", "LORA"},
-            {"r", config_.rank},
-            {"lora_alpha", config_.alpha},
-            {"lora_dropout", config_.dropout},
-            {"target_modules", published_targets()},
-            {"use_rslora", config_.use_rslora},
-            {"rank_pattern", config_.rank_pattern},
-            {"alpha_pattern", config_.alpha_pattern},
-            {"bias", "none"},
-            {"fan_in_fan_out", false},
-            {"init_lora_weights", true},
-            {"modules_to_save", nullptr},
-            {"use_dora", false}};
-  }
-
- private:
-  LoraConfig config_;
-};
-
-std::unique_ptr<Attachment> attach_lora(Places& places, const LoraConfig& config, uint64_t seed) {
-  check(config);
-  Patterns ranks(config.rank_pattern, "method.rank_pattern");
-  Patterns alphas(config.alpha_pattern, "method.alpha_pattern");
-  for (const auto* slot : chosen_slots(places, config.choice)) {
-    expect_rank(ranks.value_for(slot->name(), config.rank), *slot);
-    alphas.value_for(slot->name(), config.alpha);
-  }
-  ranks.expect_all_used();
-  alphas.expect_all_used();
-  auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
-  return std::make_unique<LoraAttachment>(places, config, [&](const LinearSlot& slot) {
-    const auto rank = ranks.value_for(slot.name(), config.rank);
-    return std::make_shared<LoraAdapter>(*slot.base(), rank, lora_scale(config, slot.name(), rank), config.dropout, random);
-  });
-}
-
-void refuse_variant(const nlohmann::json& published, const std::string& key) {
-  const auto found = published.find(key);
-  if (found == published.end() || found->is_null() || (found->is_boolean() && !found->get<bool>()) || found->empty()) return;
-  throw InvalidArgument({.where = "adapter_config.json", .what = "uses " + key + ", a LoRA variant that is not supported here",
-                         .expected = "plain LoRA or rsLoRA"});
-}
-
-std::optional<ConfigNode> from_published(const nlohmann::json& published) {
-  if (published.value("peft_type", "") != "LORA" || published.value("target_modules", nlohmann::json()) == "dummy-target-modules")
-    return std::nullopt;
-  for (const auto* key : {"use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "layer_replication",
-                          "alora_invocation_tokens", "target_parameters", "trainable_token_indices", "kasa_config",
-                          "velora_config", "monteclora_config", "arrow_config"})
-    refuse_variant(published, key);
-  nlohmann::json method = {{"name", "lora"},
-                           {"rank", published.value("r", 8)},
-                           {"alpha", published.value("lora_alpha", 8.0)},
-                           {"dropout", published.value("lora_dropout", 0.0)},
-                           {"use_rslora", published.value("use_rslora", false)}};
-  read_published_targets(published, method);
-  for (const auto* key : {"rank_pattern", "alpha_pattern"})
-    if (const auto found = published.find(key); found != published.end() && found->is_object()) method[key] = *found;
-  return ConfigNode::parse(method.dump(), "adapter_config.json");
-}
 
 }  // namespace
-
-double lora_scale(const LoraConfig& config, const std::string& layer, int64_t rank) {
-  const auto alpha = Patterns(config.alpha_pattern, "method.alpha_pattern").value_for(layer, config.alpha), r = static_cast<double>(rank);
-  return alpha / (config.use_rslora ? std::sqrt(r) : r);
-}
 
 MethodSpec lora_method() {
   return {.name = "lora",
@@ -133,17 +35,12 @@ MethodSpec lora_method() {
           .parameters = "r (in + out) per layer",
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
           .attach = [](Places& places, const ConfigNode& config, const AttachContext& context) -> std::unique_ptr<Attachment> {
-            return attach_lora(places, read_config<LoraConfig>(config), context.seed);
+            return attach_lora_family(places, read_config<LoraConfig>(config), context.seed,
+                                      [](const LoraLayer& layer) { return std::make_shared<LoraAdapter>(layer); });
           },
-          .from_published = from_published,
+          .from_published = [](const nlohmann::json& published) { return lora_from_published(published, "lora"); },
           .resolved = [](const ConfigNode& config) { return write_config(read_config<LoraConfig>(config), "method"); },
-          .published = {.peft_type = "LORA",
-                        .keys = {"r", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "use_rslora", "init_lora_weights", "rank_pattern",
-                                 "alpha_pattern", "megatron_config", "megatron_core", "trainable_token_indices", "loftq_config", "eva_config",
-                                 "corda_config", "lora_ga_config", "use_dora", "velora_config", "alora_invocation_tokens", "use_qalora",
-                                 "qalora_group_size", "monteclora_config", "layer_replication", "lora_bias", "target_parameters",
-                                 "use_bdlora", "arrow_config", "kasa_config", "ensure_weight_tying"},
-                        .tensor_marks = {".lora_"}}};
+          .published = lora_published_form()};
 }
 
 }  // namespace graft::peft

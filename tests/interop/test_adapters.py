@@ -54,6 +54,8 @@ MADE_BY_PEFT = {
     "lora-layers": ("llama2", LoraConfig(r=4, target_modules=["v_proj"], layers_to_transform=[1, 2])),
     "lora-exclude": ("llama2", LoraConfig(r=4, target_modules=ALL, exclude_modules=["o_proj"])),
     "rslora": ("qwen2", LoraConfig(r=16, lora_alpha=8, use_rslora=True, target_modules=LINEARS)),
+    "dora": ("qwen2", LoraConfig(r=8, lora_alpha=16, use_dora=True, target_modules=LINEARS)),
+    "dora-two-targets": ("mistral", LoraConfig(r=4, use_dora=True, use_rslora=True, target_modules=["q_proj", "down_proj"])),
     "patterns": ("llama3", LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS,
                                       rank_pattern={"q_proj": 4, r"layers\.1\.mlp\.up_proj": 12, "^model.layers.2.mlp.down_proj": 2},
                                       alpha_pattern={"v_proj": 3, r"layers\.1\..*up_proj": 20})),
@@ -100,11 +102,11 @@ def test_unknown_keys_are_warned_about_and_kept(bases, tmp_path):
 
 
 def test_adapter_whose_meaning_we_lack_is_refused(bases, tmp_path):
-    """use_dora changes the result; ignoring it would give silently wrong logits."""
-    base = bases("llama3")
-    adapters.make(base, LoraConfig(r=4, target_modules=["q_proj"], use_dora=True), tmp_path / "a")
+    """lora_bias changes the result; ignoring it would give silently wrong logits."""
+    base = bases("qwen2")
+    adapters.make(base, LoraConfig(r=4, target_modules=["q_proj"], lora_bias=True), tmp_path / "a")
     outcome = program.agri_tune("inspect", "--model", base, "--adapter", tmp_path / "a")
-    assert outcome.code in (2, 3) and "dora" in outcome.stderr
+    assert outcome.code in (2, 3) and "lora_bias" in outcome.stderr
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "extra"])
@@ -137,6 +139,7 @@ TRAINED_HERE = {
                            "method.alpha_pattern": {"down_proj": 3}}),
     "patterns-rslora": ("mistral", {"method.rank": 4, "method.use_rslora": True, "method.rank_pattern": {"q_proj": 2}}),
     "targets-regex": ("llama2", {"method.targets": r".*layers\.[01]\.mlp\.(up|down)_proj", "method.dropout": 0.1}),
+    "dora": ("qwen2", {"method.name": "dora", "method.rank": 4}),
     "bitfit": ("qwen2", {"method.name": "bitfit"}),
     "norm-tuning": ("llama3", {"method.name": "norm_tuning"}),
 }
@@ -148,7 +151,7 @@ def test_adapter_trained_here(name, bases, tmp_path):
     base = bases(kind)
     changes = {"train.max_steps": 6, "train.learning_rate": 0.02, **changes}
     method = changes.pop("method.name", "lora")
-    if method != "lora":
+    if method in ("bitfit", "norm_tuning"):  # have none of LoRA's options
         settings = {k: v for k, v in {**training.PLAIN, **changes}.items() if not k.startswith("method.")}
     else:
         settings = {**training.PLAIN, **changes}

@@ -204,7 +204,8 @@ TEST(Lora, ReadsPeftsConfigWithDefaultsAndRefusesItsVariants) {
   EXPECT_EQ(plain->find("rank")->scalar, "8");  // PEFT's defaults, not ours
   EXPECT_EQ(plain->find("alpha")->scalar, "8.0");
   EXPECT_TRUE(read(R"(, "use_dora": false, "kasa_config": null, "layer_replication": [])").has_value());
-  EXPECT_THROW(read(R"(, "use_dora": true)"), InvalidArgument);
+  EXPECT_THROW(read(R"(, "lora_bias": true)"), InvalidArgument);
+  EXPECT_FALSE(read(R"(, "use_dora": true)").has_value());  // the method dora
   EXPECT_THROW(read(R"(, "layer_replication": [[0, 2]])"), InvalidArgument);
   EXPECT_FALSE(find_method("lora").from_published(nlohmann::json::parse(R"({"peft_type": "IA3"})")).has_value());
 }

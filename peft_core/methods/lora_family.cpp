@@ -1,0 +1,122 @@
+#include "peft_core/methods/lora_family.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "kernels/base/error.h"
+#include "peft_core/base/config.h"
+#include "peft_core/methods/layer_adapters.h"
+
+namespace graft::peft {
+namespace {
+
+void check(const LoraConfig& config) {
+  expect_range("method.rank", static_cast<double>(config.rank), 1, 65536);
+  if (!(config.dropout >= 0 && config.dropout < 1))
+    throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1",
+                           .got = std::to_string(config.dropout)});
+}
+
+void expect_rank(int64_t rank, const LinearSlot& slot) {
+  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
+  if (rank >= 1 && rank <= limit) return;
+  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
+                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
+}
+
+class LoraAttachment final : public LayerAdapters {
+ public:
+  LoraAttachment(Places& places, const LoraConfig& config, const Make& make, bool dora)
+      : LayerAdapters(places, config.choice, make), config_(config), dora_(dora) {}
+
+  nlohmann::json published_config() const override {
+    return {{"peft_type", "LORA"},
+            {"r", config_.rank},
+            {"lora_alpha", config_.alpha},
+            {"lora_dropout", config_.dropout},
+            {"target_modules", published_targets()},
+            {"use_rslora", config_.use_rslora},
+            {"rank_pattern", config_.rank_pattern},
+            {"alpha_pattern", config_.alpha_pattern},
+            {"bias", "none"},
+            {"fan_in_fan_out", false},
+            {"init_lora_weights", true},
+            {"modules_to_save", nullptr},
+            {"use_dora", dora_}};
+  }
+
+ private:
+  LoraConfig config_;
+  bool dora_;
+};
+
+void refuse_variant(const nlohmann::json& published, const std::string& key) {
+  const auto found = published.find(key);
+  if (found == published.end() || found->is_null() || (found->is_boolean() && !found->get<bool>()) || found->empty()) return;
+  throw InvalidArgument({.where = "adapter_config.json", .what = "uses " + key + ", a LoRA variant that is not supported here",
+                         .expected = "plain LoRA, rsLoRA or DoRA"});
+}
+
+}  // namespace
+
+std::unique_ptr<Attachment> attach_lora_family(Places& places, const LoraConfig& config, uint64_t seed, const MakeLora& make, bool dora) {
+  check(config);
+  Patterns ranks(config.rank_pattern, "method.rank_pattern");
+  Patterns alphas(config.alpha_pattern, "method.alpha_pattern");
+  for (const auto* slot : chosen_slots(places, config.choice)) {
+    expect_rank(ranks.value_for(slot->name(), config.rank), *slot);
+    alphas.value_for(slot->name(), config.alpha);
+  }
+  ranks.expect_all_used();
+  alphas.expect_all_used();
+  auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
+  const auto make_one = [&](const LinearSlot& slot) {
+    const auto rank = ranks.value_for(slot.name(), config.rank);
+    return make({*slot.base(), rank, lora_scale(config, slot.name(), rank), config.dropout, random});
+  };
+  return std::make_unique<LoraAttachment>(places, config, make_one, dora);
+}
+
+std::optional<ConfigNode> lora_from_published(const nlohmann::json& published, const std::string& name) {
+  if (published.value("peft_type", "") != "LORA" || published.value("target_modules", nlohmann::json()) == "dummy-target-modules")
+    return std::nullopt;
+  if (published.value("use_dora", false) != (name == "dora")) return std::nullopt;
+  for (const auto* key : {"use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "layer_replication",
+                          "alora_invocation_tokens", "target_parameters", "trainable_token_indices", "kasa_config",
+                          "velora_config", "monteclora_config", "arrow_config"})
+    refuse_variant(published, key);
+  nlohmann::json method = {{"name", name},
+                           {"rank", published.value("r", 8)},
+                           {"alpha", published.value("lora_alpha", 8.0)},
+                           {"dropout", published.value("lora_dropout", 0.0)},
+                           {"use_rslora", published.value("use_rslora", false)}};
+  read_published_targets(published, method);
+  for (const auto* key : {"rank_pattern", "alpha_pattern"})
+    if (const auto found = published.find(key); found != published.end() && found->is_object()) method[key] = *found;
+  return ConfigNode::parse(method.dump(), "adapter_config.json");
+}
+
+PublishedForm lora_published_form() {
+  return {.peft_type = "LORA",
+          .keys = {"r", "lora_alpha", "lora_dropout", "fan_in_fan_out", "bias", "use_rslora", "init_lora_weights", "rank_pattern", "alpha_pattern",
+                   "megatron_config", "megatron_core", "trainable_token_indices", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+                   "use_dora", "velora_config", "alora_invocation_tokens", "use_qalora", "qalora_group_size", "monteclora_config",
+                   "layer_replication", "lora_bias", "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "ensure_weight_tying"},
+          .tensor_marks = {".lora_"}};
+}
+
+LoraFactors::LoraFactors(const LoraLayer& layer) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(layer.base.in_features()));
+  a = at::empty({layer.rank, layer.base.in_features()}, at::kFloat).uniform_(-bound, bound, layer.random).requires_grad_();
+  b = at::zeros({layer.base.out_features(), layer.rank}, at::kFloat).requires_grad_();
+}
+
+double lora_scale(const LoraConfig& config, const std::string& layer, int64_t rank) {
+  const auto alpha = Patterns(config.alpha_pattern, "method.alpha_pattern").value_for(layer, config.alpha), r = static_cast<double>(rank);
+  return alpha / (config.use_rslora ? std::sqrt(r) : r);
+}
+
+}  // namespace graft::peft

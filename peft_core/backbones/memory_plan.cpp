@@ -1,13 +1,17 @@
 #include "peft_core/backbones/memory_plan.h"
 
+#include <ATen/Parallel.h>
+
 #include <cstdio>
 
 #include "kernels/ops/head_loss_op.h"
+#include "kernels/ops/products.h"
 
 namespace graft::peft {
 namespace {
 
 constexpr int64_t kMebibyte = 1 << 20;
+constexpr int64_t kPanel = 2 * kMebibyte;      // a panel of weights, and the sums beside it
 constexpr int64_t kProgram = 250 * kMebibyte;  // LibTorch, tokenizer, product workspaces; measured on SmolLM2
 
 /// Activations that one layer keeps for its backward pass, a token: inputs of both norms, q, k, v, attention's output, gate and up. What the
@@ -31,7 +35,8 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   const int64_t value_bytes = demand.compute == at::kFloat ? 4 : 2;
   plan.activations = demand.tokens * value_bytes * (kept + backward_per_token(c));
   plan.head = ops::head_loss_bytes(demand.tokens, c.hidden_size, c.vocabulary, demand.compute);
-  plan.scratch = demand.largest_matrix * value_bytes;
+  // On matrix units each thread expands a panel; elsewhere a stored weight is expanded whole.
+  plan.scratch = ops::runs_on_tiles(demand.compute) ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
   plan.program = kProgram;
   return plan;
 }

@@ -35,6 +35,8 @@ class DenseLinear final : public FrozenLinear {
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }
 
   at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const override {
+    // A packed copy is as quick, and the stored one may have been let go. A head, of which only last tokens ask, is never packed for them.
+    if (ops::runs_on_tiles(x) && forward_.defined()) return tile_product(x, ops::Side::kForward, terms);
     return ops::few_rows_product(x, as_rows(), out_features(), terms);
   }
 

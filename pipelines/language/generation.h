@@ -23,7 +23,8 @@ struct SamplingOptions {
 using OnToken = std::function<bool(size_t prompt, data::TokenId id)>;
 
 /// Continues several prompts at once with key-value caches; each stops at a stop token (not returned) or at max_new_tokens.
-/// A sampled continuation depends on (seed, prompt number, position) alone, not on its neighbours in the batch.
+/// A sampled continuation depends on (seed, prompt number, position) alone, not on its neighbours in the batch, but for rounding: up to 8
+/// prompts at a time are multiplied another way than more are.
 /// Throws InvalidArgument for an empty prompt or a temperature below 0.
 std::vector<std::vector<data::TokenId>> generate(const peft::CausalLm& model, const std::vector<std::vector<data::TokenId>>& prompts,
                                                  std::span<const data::TokenId> stop, const SamplingOptions& options,

@@ -57,7 +57,7 @@ endif()
 
 function(graft_print_summary)
   message(STATUS "graft ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, tests ${GRAFT_TESTS}, sanitizers '${GRAFT_SANITIZE}'")
-  message(STATUS "  LibTorch ${GraftTorch_VERSION} in ${GraftTorch_ROOT}; CUDA ${GRAFT_CUDA_STATE}")
+  message(STATUS "  LibTorch ${GraftTorch_VERSION} in ${GraftTorch_ROOT}; CUDA ${GRAFT_CUDA_STATE}; CUDA kernels ${GRAFT_CUDA_KERNELS_STATE}")
   message(STATUS "  OpenSSL ${OPENSSL_VERSION}, nlohmann-json ${nlohmann_json_VERSION}, yaml-cpp ${yaml-cpp_VERSION}, CLI11 ${CLI11_VERSION}, fmt ${fmt_VERSION}, spdlog ${spdlog_VERSION}, Highway ${hwy_VERSION}")
   message(STATUS "  PCRE2 ${GRAFT_PCRE2_LIBRARY}, utf8proc ${GRAFT_UTF8PROC_LIBRARY}, SentencePiece ${GRAFT_SENTENCEPIECE_LIBRARY}")
   get_property(heavy GLOBAL PROPERTY graft_heavy_libraries)

@@ -8,6 +8,8 @@
 #include <thread>
 
 #include "kernels/base/cpu_features.h"
+#include "kernels/base/cuda_device.h"
+#include "kernels/base/cuda_state.h"
 #include "kernels/base/error.h"
 #include "kernels/kernel_list.h"
 #include "peft_core/base/memory_figures.h"
@@ -51,6 +53,8 @@ void print_build() {
   line("graft", fmt::format("{} ({}), {}, {}", info.version, info.commit, info.build_type, info.compiler));
   line("LibTorch", fmt::format("{}, {} threads", info.libtorch, at::get_num_threads()));
   line("CUDA", info.cuda == "on" ? fmt::format("on, device found: {}", yes_no(at::hasCUDA())) : info.cuda);
+  const auto no_device = graft::kernels::cuda_kernels_compiled() ? graft::kernels::why_no_cuda_device() : "";
+  line("CUDA kernels", graft::kernels::cuda_state() + (no_device.empty() ? "" : "; " + no_device));
   std::string rest = info.heavy_libraries;
   for (const char* label = "libraries"; !rest.empty(); label = "") {
     const auto end = rest.find("; ");

@@ -3,11 +3,13 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/base/host_device.h"
+
 namespace graft::kernels {
 
 /// IEEE half to fp32, branch-free so that loops over it vectorise, and without denormal fp32 operands so that a processor told to
 /// flush them gives the same answer. NaN becomes quiet, as the processor's own conversion does.
-inline float half_to_float_inline(uint16_t half) {
+GRAFT_HOST_DEVICE inline float half_to_float_inline(uint16_t half) {
   constexpr uint32_t kRebias = (127u - 15u) << 23;
   const uint32_t magnitude = static_cast<uint32_t>(half & 0x7fffu) << 13;
   const uint32_t exponent = magnitude & 0x0f800000u;

@@ -1,0 +1,25 @@
+# cmake -DLOG=FILE -P compile_cuda.cmake -- NVCC ARGUMENT...: runs nvcc, keeps what ptxas says about registers in the log, with the time it
+# took, and shows the rest: warnings and errors.
+set(command "")
+set(begun FALSE)
+math(EXPR last "${CMAKE_ARGC} - 1")
+foreach(i RANGE ${last})
+  if(begun)
+    list(APPEND command "${CMAKE_ARGV${i}}")
+  elseif(CMAKE_ARGV${i} STREQUAL "--")
+    set(begun TRUE)
+  endif()
+endforeach()
+
+string(TIMESTAMP start "%s")
+execute_process(COMMAND ${command} OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE failed)
+string(TIMESTAMP end "%s")
+math(EXPR seconds "${end} - ${start}")
+file(WRITE "${LOG}" "${output}compiled in ${seconds} s\n")
+
+string(REGEX REPLACE "ptxas info[^\n]*\n|    [0-9]+ bytes stack frame[^\n]*\n" "" rest "${output}")
+if(failed)
+  message(FATAL_ERROR "nvcc failed:\n${rest}")
+elseif(rest)
+  message("${rest}")
+endif()

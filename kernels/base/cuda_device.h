@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace graft::kernels {
+
+/// Empty if CUDA kernels are compiled in and a device answers; else the reason, one line.
+std::string why_no_cuda_device();
+
+/// Waits for all work on the current device. Throws Unavailable with CUDA's words if some of it failed.
+void wait_for_cuda();
+
+/// A piece of the current device's memory, for tests and tools; training takes its memory from LibTorch. Copies wait for all work before.
+/// Throws Unavailable where no memory or no device is there.
+class CudaMemory {
+ public:
+  explicit CudaMemory(size_t bytes);
+  CudaMemory(const void* from, size_t bytes) : CudaMemory(bytes) { write(from); }
+
+  void* data() const { return data_.get(); }
+  void write(const void* from);
+  void read(void* to) const;
+
+ private:
+  struct Free {
+    void operator()(void* data) const;
+  };
+  size_t bytes_;
+  std::unique_ptr<void, Free> data_;
+};
+
+}  // namespace graft::kernels

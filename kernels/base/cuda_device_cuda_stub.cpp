@@ -1,0 +1,16 @@
+// Stands in for cuda_device_cuda.cu where nvcc was not found.
+#include "kernels/base/cuda_device.h"
+#include "kernels/base/cuda_state.h"
+
+namespace graft::kernels {
+
+std::string why_no_cuda_device() { return "CUDA kernels are " + cuda_state(); }
+
+void wait_for_cuda() { cuda_kernels_missing("CUDA"); }
+
+CudaMemory::CudaMemory(size_t bytes) : bytes_(bytes) { cuda_kernels_missing("CUDA memory"); }
+void CudaMemory::write(const void*) { cuda_kernels_missing("CUDA memory"); }
+void CudaMemory::read(void*) const { cuda_kernels_missing("CUDA memory"); }
+void CudaMemory::Free::operator()(void*) const {}
+
+}  // namespace graft::kernels

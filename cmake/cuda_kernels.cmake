@@ -1,10 +1,12 @@
 # CUDA variants of the kernels. They are compiled where nvcc is found and LibTorch's CUDA half is linked, without which no run could reach
 # them; else stubs stand in their place, and this file looks for nothing. nvcc is called by its own name rather than through CMake's CUDA
 # language: that would test a compiler at every first configuration, and it does not find the parts of the nvcc wheels.
-set(GRAFT_CUDA_KERNELS AUTO CACHE STRING "CUDA kernels: AUTO (where LibTorch's CUDA half is linked and nvcc is found), ON (whatever LibTorch is) or OFF")
+set(GRAFT_CUDA_KERNELS AUTO CACHE STRING "CUDA kernels: AUTO (where LibTorch uses CUDA and nvcc is found), ON (whatever LibTorch is) or OFF")
 set(GRAFT_CUDA_ARCHITECTURES 80 90 100)
 set(_graft_nvcc_minimum 12.8)  # the first that knows sm_100
-set(_graft_cuda_mend "install a CUDA toolkit, or set CUDACXX to nvcc, or run ./graft cuda-check\n  without: cmake --preset release -DGRAFT_CUDA_KERNELS=OFF")
+set(_graft_cuda_mend "install a CUDA toolkit, or set CUDACXX to nvcc, or run ./graft cuda-check"
+    "\n  without them: cmake --preset release -DGRAFT_CUDA_KERNELS=OFF")
+list(JOIN _graft_cuda_mend "" _graft_cuda_mend)
 
 # _graft_find_nvcc(OUT): the path of nvcc; empty if there is none.
 function(_graft_find_nvcc out)

@@ -40,7 +40,7 @@ struct Codes {
 /// 16 fp32 values.
 struct Lanes {
   __m512 lanes;
-  static constexpr int kRowsAtOnce = 4;
+  static constexpr int kRowsAtOnce = 8;
   GRAFT_ROWS_INLINE static Lanes zero() { return {_mm512_setzero_ps()}; }
   GRAFT_ROWS_INLINE static Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
   GRAFT_ROWS_INLINE static Lanes all(float value) { return {_mm512_set1_ps(value)}; }

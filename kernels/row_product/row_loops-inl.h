@@ -128,21 +128,25 @@ struct ExpandedRows {
   }
 };
 
+/// Row n of the weight times `count` rows of x, which are kRows or fewer.
+template <int kRows, class Rows>
+GRAFT_ROWS_INLINE void multiply_group(const Rows& rows, int64_t n, int64_t count, const float* x, int64_t x_stride, float* sums, int64_t stride) {
+  if constexpr (kRows > 1) {
+    if (count < kRows) return multiply_group<kRows - 1>(rows, n, count, x, x_stride, sums, stride);
+  }
+  rows.template multiply<kRows>(n, x, x_stride, sums, stride);
+}
+
 /// Every row of weights once for as many rows of x as the registers hold; a second time it comes from the first cache.
 template <class Rows>
 GRAFT_ROWS void multiply_rows(const RowTask& task, const Rows& rows, const OutputPart& part) {
+  constexpr int64_t kAtOnce = Lanes::kRowsAtOnce;
   for (int64_t n = part.begin; n < part.end; ++n) {
-    int64_t m = 0;
-    const auto x = [&task](int64_t row) { return task.x + row * task.x_stride; };
-    float* sums = part.sums + n - part.begin;
-    const int64_t width = part.width();
-    if constexpr (Lanes::kRowsAtOnce >= 4) {
-      for (; m + 4 <= task.p.rows; m += 4) rows.template multiply<4>(n, x(m), task.x_stride, sums + m * width, width);
+    for (int64_t m = 0; m < task.p.rows; m += kAtOnce) {
+      const int64_t count = std::min(kAtOnce, task.p.rows - m);
+      multiply_group<Lanes::kRowsAtOnce>(rows, n, count, task.x + m * task.x_stride, task.x_stride, part.sums + m * part.width() + n - part.begin,
+                                         part.width());
     }
-    if constexpr (Lanes::kRowsAtOnce >= 2) {
-      for (; m + 2 <= task.p.rows; m += 2) rows.template multiply<2>(n, x(m), task.x_stride, sums + m * width, width);
-    }
-    for (; m < task.p.rows; ++m) rows.template multiply<1>(n, x(m), task.x_stride, sums + m * width, width);
   }
 }
 

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <set>
 
 #include "kernels/base/error.h"
@@ -66,19 +67,44 @@ TEST_P(Bases, StoreTheWeightAsWellAsTheirFormatCan) {
   }
 }
 
+/// A product of up to 160 terms: 4√n u of its terms. bf16: weight and result are rounded, errors of the weight average out. Of the largest
+/// result, or of a typical one where all happen to be small.
+double product_tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 64 * kUnit32 : 3 * kUnit16; }
+double typical_product(int64_t terms) { return 0.2 * std::sqrt(static_cast<double>(terms)); }
+
+/// Up to 8 rows are multiplied with the weight as it is stored, more of them another way; 40 begin a second block of matrix units.
+constexpr int64_t kRows[] = {0, 1, 3, 8, 9, 40};
+
 TEST_P(Bases, BothProductsAreThoseOfTheStoredWeight) {
   for (const auto& [out, in] : kShapes)
-    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-      const auto linear = base().make(weight_of(out, in));
-      const auto stored = linear->weight().to(at::kDouble);
-      at::manual_seed(5);
-      const auto x = at::randn({9, in}).to(dtype), g = at::randn({9, out}).to(dtype);
-      // A product of up to 160 terms: 4√n u of its terms. bf16: weight and result are rounded, errors of the weight average out.
-      const double tolerance = dtype == at::kFloat ? 64 * kUnit32 : 3 * kUnit16;
-      EXPECT_LT(relative_error(linear->project(x), at::mm(x.to(at::kDouble), stored.t())), tolerance);
-      EXPECT_LT(relative_error(linear->project_back(g), at::mm(g.to(at::kDouble), stored)), tolerance);
-      EXPECT_EQ(linear->project(x).scalar_type(), dtype);
-    }
+    for (const auto dtype : {at::kFloat, at::kBFloat16})
+      for (const int64_t rows : kRows) {
+        const auto linear = base().make(weight_of(out, in));
+        const auto stored = linear->weight().to(at::kDouble);
+        at::manual_seed(5);
+        const auto x = at::randn({rows, in}).to(dtype), g = at::randn({rows, out}).to(dtype);
+        const auto y = linear->project(x), dx = linear->project_back(g);
+        ASSERT_EQ(y.sizes(), at::IntArrayRef({rows, out}));
+        EXPECT_EQ(y.scalar_type(), dtype);
+        EXPECT_LE(relative_error(y, at::mm(x.to(at::kDouble), stored.t()), typical_product(in)), product_tolerance(dtype)) << rows << " rows";
+        EXPECT_LE(relative_error(dx, at::mm(g.to(at::kDouble), stored), typical_product(out)), product_tolerance(dtype)) << rows << " rows";
+      }
+}
+
+// With an adapter's factors of either order in memory, and x that is part of a wider matrix.
+TEST_P(Bases, ForwardProductsAddTheirTerms) {
+  for (const auto& [out, in] : kShapes)
+    for (const auto dtype : {at::kFloat, at::kBFloat16})
+      for (const int64_t rows : kRows) {
+        const auto linear = base().make(weight_of(out, in));
+        at::manual_seed(6);
+        const auto x = at::randn({rows, in + 5}).to(dtype).narrow(1, 2, in), down = at::randn({rows, 6}).to(dtype);
+        const auto bias = at::randn({out}), up = rows % 2 == 0 ? at::randn({out, 6}) : at::randn({6, out}).t();
+        const auto exact = at::mm(x.to(at::kDouble), linear->weight().to(at::kDouble).t()) + bias.to(at::kDouble) +
+                           at::mm(down.to(at::kDouble), up.to(at::kDouble).t()) * 0.5;
+        const auto y = linear->project(x, {.bias = bias, .down = down, .up = up, .scale = 0.5});
+        EXPECT_LE(relative_error(y, exact, typical_product(in)), product_tolerance(dtype)) << out << " x " << in << ", " << rows << " rows";
+      }
 }
 
 TEST_P(Bases, RowsAndGatherAreRowsOfTheWeight) {

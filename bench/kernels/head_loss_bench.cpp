@@ -2,13 +2,13 @@
 // run faster. Arguments: repetitions of each (default 12), then the numbers of rows (default 2048 256).
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <random>
 #include <vector>
 
+#include "bench/kernels/timing.h"
 #include "kernels/base/bfloat16.h"
 #include "kernels/head_loss/head_loss.h"
 
@@ -31,15 +31,7 @@ std::vector<uint16_t> random_values(int64_t count, float size) {
 }
 
 void report(const char* what, const Shape& shape, int64_t rows, int products, int repetitions, const std::function<void()>& work) {
-  std::vector<double> milliseconds;
-  work();
-  for (int i = 0; i < repetitions; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
-  std::sort(milliseconds.begin(), milliseconds.end());
-  const double best = milliseconds.front(), median = milliseconds[milliseconds.size() / 2];
+  const auto [best, median] = bench::timed(repetitions, work);
   const double flops = 2.0 * products * static_cast<double>(rows) * static_cast<double>(shape.width * shape.vocabulary);
   std::printf("%-14s %5ld x %4ld, %6ld words  %-20s best %8.2f  median %8.2f ms  %6.0f GFLOP/s  scratch %5.1f MB\n", shape.name,
               static_cast<long>(rows), static_cast<long>(shape.width), static_cast<long>(shape.vocabulary), what, best, median,

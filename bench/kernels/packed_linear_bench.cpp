@@ -3,13 +3,13 @@
 // 128).
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <random>
 #include <vector>
 
+#include "bench/kernels/timing.h"
 #include "kernels/base/bfloat16.h"
 #include "kernels/packed_linear/packed_linear.h"
 #include "kernels/tiles/aligned_buffer.h"
@@ -38,15 +38,7 @@ struct Values {
 };
 
 void report(const char* what, int64_t rows, int64_t in, int64_t out, double flops, int repetitions, const std::function<void()>& work) {
-  std::vector<double> milliseconds;
-  work();
-  for (int i = 0; i < repetitions; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
-  std::sort(milliseconds.begin(), milliseconds.end());
-  const double best = milliseconds.front(), median = milliseconds[milliseconds.size() / 2];
+  const auto [best, median] = bench::timed(repetitions, work);
   std::printf("%-20s %5ld x %5ld -> %5ld  best %8.3f  median %8.3f ms  %6.0f GFLOP/s\n", what, static_cast<long>(rows), static_cast<long>(in),
               static_cast<long>(out), best, median, flops / best * 1e-6);
 }

@@ -3,20 +3,10 @@
 
 #include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
+#include "kernels/base/x86_intrinsics.h"
 #include "kernels/nf4/variants.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
-
-#if !defined(__clang__)
-// GCC 12 takes the registers that its own intrinsics leave undefined on purpose for a mistake of ours.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 #define GRAFT_AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 

@@ -2,20 +2,10 @@
 
 // Private to the AVX-512 variant.
 
-#if !defined(__clang__)
-// GCC 12 takes the registers that its own intrinsics leave undefined on purpose for a mistake of ours.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/base/x86_intrinsics.h"
 #include "kernels/gguf_blocks/avx2_blocks.h"
 
 /// Before every function of the loops in row_loops-inl.h.

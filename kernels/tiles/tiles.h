@@ -4,6 +4,7 @@
 // instructions are allowed function by function with GRAFT_TILES.
 
 #include "kernels/base/cpu_features.h"
+#include "kernels/base/x86_intrinsics.h"
 #include "kernels/tiles/aligned_buffer.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -22,17 +23,6 @@ inline bool tiles_supported() {
 }  // namespace graft::kernels
 
 #if GRAFT_HAS_TILES
-
-// GCC 12 takes the registers that its own intrinsics leave undefined on purpose for a mistake of ours.
-#if !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 /// Before a function or lambda body that uses tiles or AVX-512. Templates and inline functions from elsewhere stay as they are.
 #define GRAFT_TILES __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))

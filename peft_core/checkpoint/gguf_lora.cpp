@@ -8,7 +8,7 @@
 #include "peft_core/checkpoint/gguf_metadata_entries.h"
 #include "peft_core/checkpoint/gguf_source.h"
 #include "peft_core/checkpoint/merged_weights.h"
-#include "peft_core/methods/lora.h"
+#include "peft_core/methods/low_rank/lora.h"
 
 namespace graft::peft {
 namespace {

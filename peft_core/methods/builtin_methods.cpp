@@ -1,8 +1,8 @@
-#include "peft_core/methods/bitfit.h"
-#include "peft_core/methods/dora.h"
-#include "peft_core/methods/lora.h"
+#include "peft_core/methods/released/bitfit.h"
+#include "peft_core/methods/low_rank/dora.h"
+#include "peft_core/methods/low_rank/lora.h"
 #include "peft_core/methods/method.h"
-#include "peft_core/methods/norm_tuning.h"
+#include "peft_core/methods/released/norm_tuning.h"
 
 namespace graft::peft {
 

@@ -36,8 +36,8 @@ TEST(Completeness, NoFileNamesAMachineOrARegistry) { EXPECT_EQ(lines(machine_nam
 
 TEST(CompletenessRules, AMethodWithoutCardIsFound) {
   const SourceFile listing{"builtin_methods.cpp", "registry.add(lora_method());\n"};
-  EXPECT_EQ(incomplete_methods(listing, {"tests/peft_core/methods/lora_test.cpp", "docs/methods/lora.md"}).size(), 0u);
-  const auto findings = incomplete_methods(listing, {"tests/peft_core/methods/lora_test.cpp"});
+  EXPECT_EQ(incomplete_methods(listing, {"tests/peft_core/methods/low_rank/lora_test.cpp", "docs/methods/lora.md"}).size(), 0u);
+  const auto findings = incomplete_methods(listing, {"tests/peft_core/methods/low_rank/lora_test.cpp"});
   ASSERT_EQ(findings.size(), 1u);
   EXPECT_EQ(findings[0], "method lora: docs/methods/lora.md is missing");
 }

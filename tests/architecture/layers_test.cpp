@@ -49,8 +49,8 @@ TEST(LayerRules, DataLoadersSeeNoModel) {
 }
 
 TEST(LayerRules, MethodsAndBackbonesDoNotKnowEachOther) {
-  EXPECT_EQ(arrows("peft_core/methods/lora.cpp", "\"peft_core/backbones/decoder.h\""), 1u);
-  EXPECT_EQ(arrows("peft_core/backbones/decoder.cpp", "\"peft_core/methods/lora.h\""), 1u);
+  EXPECT_EQ(arrows("peft_core/methods/low_rank/lora.cpp", "\"peft_core/backbones/decoder.h\""), 1u);
+  EXPECT_EQ(arrows("peft_core/backbones/decoder.cpp", "\"peft_core/methods/low_rank/lora.h\""), 1u);
   EXPECT_EQ(arrows("peft_core/backbones/decoder.cpp", "\"peft_core/slots/linear_slot.h\""), 0u);
 }
 

@@ -50,6 +50,15 @@ void Adapted::disturb(uint64_t seed) const {
     tensor.detach().add_(at::randn(tensor.sizes(), random, tensor.options().requires_grad(false)) * 0.05);
 }
 
+void TinyCalibration::run(bool gradients) const {
+  const at::AutoGradMode mode(gradients);
+  const auto batch = tiny_batch();
+  const auto hidden = model_.hidden_states(batch.stream(), {});
+  if (!gradients) return;
+  const auto loss = model_.loss_sum(hidden, batch.targets);
+  if (loss.requires_grad()) torch::autograd::backward({loss});
+}
+
 ConfigNode method_section(const std::string& method, const std::string& options) {
   return ConfigNode::parse("name: " + method + "\n" + options, "method");
 }
@@ -57,7 +66,9 @@ ConfigNode method_section(const std::string& method, const std::string& options)
 Adapted adapt(const std::string& method, const std::string& options, const std::string& kind, const peft::BaseStorage& storage,
               uint64_t seed) {
   Adapted adapted{tiny_model(kind, storage), nullptr};
-  adapted.attachment = peft::find_method(method).attach(adapted.model->places(), method_section(method, options), seed);
+  const TinyCalibration calibration(*adapted.model);
+  adapted.attachment =
+      peft::find_method(method).attach(adapted.model->places(), method_section(method, options), peft::AttachContext(seed, &calibration));
   return adapted;
 }
 

@@ -29,7 +29,18 @@ struct Adapted {
   void disturb(uint64_t seed) const;
 };
 
+/// One batch as the samples of a task, for methods that look at data before they start.
+class TinyCalibration final : public peft::Calibration {
+ public:
+  explicit TinyCalibration(const peft::CausalLm& model) : model_(model) {}
+  void run(bool gradients) const override;
+
+ private:
+  const peft::CausalLm& model_;
+};
+
 /// `options`: more lines of the method section, as YAML: "rank: 4\ndropout: 0.1".
+/// Attaches with a TinyCalibration at hand.
 Adapted adapt(const std::string& method, const std::string& options = "", const std::string& kind = "qwen2",
               const peft::BaseStorage& storage = kDense, uint64_t seed = 7);
 ConfigNode method_section(const std::string& method, const std::string& options);

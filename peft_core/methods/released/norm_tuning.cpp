@@ -1,9 +1,9 @@
-#include "peft_core/methods/norm_tuning.h"
+#include "peft_core/methods/released/norm_tuning.h"
 
 #include <nlohmann/json.hpp>
 
 #include "peft_core/base/config.h"
-#include "peft_core/methods/released_parameters.h"
+#include "peft_core/methods/released/released_parameters.h"
 
 namespace graft::peft {
 namespace {

@@ -1,9 +1,9 @@
-#include "peft_core/methods/dora.h"
+#include "peft_core/methods/low_rank/dora.h"
 
 #include <ATen/ATen.h>
 
 #include "peft_core/base/config.h"
-#include "peft_core/methods/low_rank_op.h"
+#include "peft_core/methods/low_rank/low_rank_op.h"
 
 namespace graft::peft {
 namespace {

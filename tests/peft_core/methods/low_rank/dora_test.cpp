@@ -1,4 +1,4 @@
-#include "peft_core/methods/dora.h"
+#include "peft_core/methods/low_rank/dora.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>

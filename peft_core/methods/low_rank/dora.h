@@ -1,6 +1,6 @@
 #pragma once
 
-#include "peft_core/methods/lora_family.h"
+#include "peft_core/methods/low_rank/lora_family.h"
 
 namespace graft::peft {
 

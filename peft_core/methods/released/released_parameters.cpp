@@ -1,4 +1,4 @@
-#include "peft_core/methods/released_parameters.h"
+#include "peft_core/methods/released/released_parameters.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "peft_core/methods/bitfit.h"
+#include "peft_core/methods/released/bitfit.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-#include "peft_core/methods/low_rank_op.h"
+#include "peft_core/methods/low_rank/low_rank_op.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>

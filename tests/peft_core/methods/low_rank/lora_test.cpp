@@ -1,4 +1,4 @@
-#include "peft_core/methods/lora.h"
+#include "peft_core/methods/low_rank/lora.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
-#include "peft_core/methods/low_rank_op.h"
+#include "peft_core/methods/low_rank/low_rank_op.h"
 #include "tests/peft_core/methods/method_fixture.h"
 #include "tests/support/gradcheck.h"
 

@@ -1,9 +1,9 @@
-#include "peft_core/methods/bitfit.h"
+#include "peft_core/methods/released/bitfit.h"
 
 #include <nlohmann/json.hpp>
 
 #include "peft_core/base/config.h"
-#include "peft_core/methods/released_parameters.h"
+#include "peft_core/methods/released/released_parameters.h"
 
 namespace graft::peft {
 namespace {

@@ -1,7 +1,7 @@
-#include "peft_core/methods/lora.h"
+#include "peft_core/methods/low_rank/lora.h"
 
 #include "peft_core/base/config.h"
-#include "peft_core/methods/low_rank_op.h"
+#include "peft_core/methods/low_rank/low_rank_op.h"
 
 namespace graft::peft {
 namespace {

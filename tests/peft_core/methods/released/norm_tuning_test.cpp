@@ -1,4 +1,4 @@
-#include "peft_core/methods/norm_tuning.h"
+#include "peft_core/methods/released/norm_tuning.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>

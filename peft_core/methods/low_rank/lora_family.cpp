@@ -1,4 +1,4 @@
-#include "peft_core/methods/lora_family.h"
+#include "peft_core/methods/low_rank/lora_family.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 

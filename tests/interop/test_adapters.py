@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from peft import LNTuningConfig, LoraConfig
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 import adapters
+import exchange_cases
 import program
 import tiny_models
 import training
@@ -17,8 +18,7 @@ import training
 # The bound; PEFT's own fp32 noise on these models is some 2e-5.
 TOLERANCE = 1e-4
 IDS = tiny_models.random_ids([1, 7, 40], seed=9)
-LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-ALL = "all-linear"
+LINEARS = exchange_cases.LINEARS
 
 
 @pytest.fixture(scope="module")
@@ -46,33 +46,9 @@ def assert_apart(some, others):
 
 # ---- made by PEFT, loaded here --------------------------------------------------------------------------------------------------
 
-MADE_BY_PEFT = {
-    "lora": ("llama3", LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS)),
-    "lora-all-linear": ("mistral", LoraConfig(r=4, lora_alpha=4, target_modules=ALL)),
-    "lora-two-targets": ("smollm2", LoraConfig(r=4, target_modules=["q_proj", "down_proj"])),
-    "lora-regex": ("qwen3", LoraConfig(r=4, target_modules=r".*\.layers\.[02]\..*(q_proj|up_proj)")),
-    "lora-layers": ("llama2", LoraConfig(r=4, target_modules=["v_proj"], layers_to_transform=[1, 2])),
-    "lora-exclude": ("llama2", LoraConfig(r=4, target_modules=ALL, exclude_modules=["o_proj"])),
-    "rslora": ("qwen2", LoraConfig(r=16, lora_alpha=8, use_rslora=True, target_modules=LINEARS)),
-    "dora": ("qwen2", LoraConfig(r=8, lora_alpha=16, use_dora=True, target_modules=LINEARS)),
-    "dora-two-targets": ("mistral", LoraConfig(r=4, use_dora=True, use_rslora=True, target_modules=["q_proj", "down_proj"])),
-    "patterns": ("llama3", LoraConfig(r=8, lora_alpha=16, target_modules=LINEARS,
-                                      rank_pattern={"q_proj": 4, r"layers\.1\.mlp\.up_proj": 12, "^model.layers.2.mlp.down_proj": 2},
-                                      alpha_pattern={"v_proj": 3, r"layers\.1\..*up_proj": 20})),
-    "patterns-rslora": ("qwen3", LoraConfig(r=8, lora_alpha=16, use_rslora=True, target_modules=ALL, rank_pattern={"k_proj": 2},
-                                            alpha_pattern={"down_proj": 5})),
-    "bias-all": ("qwen2", LoraConfig(r=4, target_modules=["q_proj", "up_proj"], bias="all")),
-    "bias-lora-only": ("qwen2", LoraConfig(r=4, target_modules=["q_proj", "up_proj"], bias="lora_only")),
-    "bitfit": ("qwen2", LoraConfig(target_modules="dummy-target-modules", bias="all")),
-    "saved-norms": ("llama3", LoraConfig(r=4, target_modules=["up_proj"], modules_to_save=["input_layernorm", "norm"])),
-    "saved-linears": ("qwen2", LoraConfig(r=4, target_modules=["up_proj"], modules_to_save=["q_proj", "v_proj"])),
-    "norm-tuning": ("llama3", LNTuningConfig(target_modules=["input_layernorm", "post_attention_layernorm", "norm"])),
-}
-
-
-@pytest.mark.parametrize("name", MADE_BY_PEFT)
+@pytest.mark.parametrize("name", exchange_cases.MADE_BY_PEFT)
 def test_adapter_made_by_peft(name, bases, tmp_path):
-    kind, config = MADE_BY_PEFT[name]
+    kind, config = exchange_cases.MADE_BY_PEFT[name]
     base = bases(kind)
     expected = tiny_models.logits_of(adapters.make(base, config, tmp_path / "a"), IDS)
     assert_apart(expected, tiny_models.logits_of(tiny_models.load(base), IDS))
@@ -132,29 +108,16 @@ def test_adapter_tensors_that_do_not_fit(damage, bases, tmp_path):
 
 # ---- trained here, loaded by PEFT -----------------------------------------------------------------------------------------------
 
-TRAINED_HERE = {
-    "lora": ("llama3", {"method.rank": 8}),
-    "rslora": ("qwen2", {"method.rank": 4, "method.use_rslora": True, "method.targets": ["q_proj", "v_proj"]}),
-    "patterns": ("qwen3", {"method.rank": 4, "method.rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 8},
-                           "method.alpha_pattern": {"down_proj": 3}}),
-    "patterns-rslora": ("mistral", {"method.rank": 4, "method.use_rslora": True, "method.rank_pattern": {"q_proj": 2}}),
-    "targets-regex": ("llama2", {"method.targets": r".*layers\.[01]\.mlp\.(up|down)_proj", "method.dropout": 0.1}),
-    "dora": ("qwen2", {"method.name": "dora", "method.rank": 4}),
-    "bitfit": ("qwen2", {"method.name": "bitfit"}),
-    "norm-tuning": ("llama3", {"method.name": "norm_tuning"}),
-}
-
-
-@pytest.mark.parametrize("name", TRAINED_HERE)
+@pytest.mark.parametrize("name", exchange_cases.TRAINED_HERE)
 def test_adapter_trained_here(name, bases, tmp_path):
-    kind, changes = TRAINED_HERE[name]
+    kind, changes = exchange_cases.TRAINED_HERE[name]
     base = bases(kind)
     changes = {"train.max_steps": 6, "train.learning_rate": 0.02, **changes}
     method = changes.pop("method.name", "lora")
-    if method in ("bitfit", "norm_tuning"):  # have none of LoRA's options
-        settings = {k: v for k, v in {**training.PLAIN, **changes}.items() if not k.startswith("method.")}
-    else:
+    if method == "lora":
         settings = {**training.PLAIN, **changes}
+    else:  # the options of PLAIN are LoRA's
+        settings = {**{k: v for k, v in training.PLAIN.items() if not k.startswith("method.")}, **changes}
     data = training.write_rows(tmp_path / "rows.jsonl", training.rows(12))
     program.succeed("train", "--model", base, "--data", data, "--method", method, "--out", tmp_path / "run", *program.settings(settings))
     theirs = tiny_models.logits_of(adapters.load(base, tmp_path / "run"), IDS)

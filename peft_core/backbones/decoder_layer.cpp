@@ -7,29 +7,10 @@
 #include "kernels/ops/rms_norm_op.h"
 #include "kernels/ops/rotary_op.h"
 #include "kernels/ops/swiglu_op.h"
+#include "peft_core/backbones/layer_reader.h"
 
 namespace graft::peft {
 namespace {
-
-/// Where a layer's tensors come from: checks every shape against the config.
-struct LayerReader {
-  const WeightSource& weights;
-  const BaseStorage& storage;
-  std::string prefix;
-
-  LinearSlot linear(const std::string& part, int64_t out, int64_t in) const {
-    const auto name = prefix + part;
-    expect_shape(weights, name + ".weight", {out, in});
-    at::Tensor bias;
-    if (weights.has(name + ".bias")) expect_shape(weights, name + ".bias", {out}), bias = weights.small(name + ".bias");
-    return {name, weights.matrix(name + ".weight", storage, /*quantizable=*/true), bias};
-  }
-
-  at::Tensor norm(const std::string& part, int64_t size) const {
-    expect_shape(weights, prefix + part + ".weight", {size});
-    return weights.small(prefix + part + ".weight");
-  }
-};
 
 ops::AttentionShape attention_shape(const DecoderConfig& config) {
   return {.causal = true, .window = config.sliding_window, .scale = 1.0 / std::sqrt(static_cast<double>(config.head_size))};
@@ -59,11 +40,11 @@ DecoderLayer::DecoderLayer(const DecoderConfig& config, int64_t index, const Wei
   down_ = read.linear("mlp.down_proj", hidden, inner);
   after_attention_ = {prefix_ + "self_attn", hidden};
   after_mlp_ = {prefix_ + "mlp", hidden};
-  input_norm_ = read.norm("input_layernorm", hidden);
-  post_norm_ = read.norm("post_attention_layernorm", hidden);
+  input_norm_ = read.tensor("input_layernorm.weight", {hidden});
+  post_norm_ = read.tensor("post_attention_layernorm.weight", {hidden});
   if (config.query_key_norm) {
-    q_norm_ = read.norm("self_attn.q_norm", config.head_size);
-    k_norm_ = read.norm("self_attn.k_norm", config.head_size);
+    q_norm_ = read.tensor("self_attn.q_norm.weight", {config.head_size});
+    k_norm_ = read.tensor("self_attn.k_norm.weight", {config.head_size});
   }
 }
 

@@ -27,6 +27,14 @@ bool head_stays_tied(const CausalLm& model) {
   return model.config().tied_head && head.adapter() == nullptr && head.base() == model.embedding();
 }
 
+std::vector<MergedTensor> merged_tensors(const Places& places) {
+  std::vector<MergedTensor> all;
+  for (const auto* slot : places.linears) all.push_back(merged_tensor(*slot));
+  for (const auto& slot : places.parameters)
+    all.push_back({slot.name, slot.tensor->sizes().vec(), [tensor = slot.tensor] { return tensor->detach(); }});
+  return all;
+}
+
 std::vector<MergedTensor> merged_tensors(const CausalLm& model) {
   std::vector<MergedTensor> all;
   const auto& embedding = model.embedding();
@@ -34,9 +42,7 @@ std::vector<MergedTensor> merged_tensors(const CausalLm& model) {
                    const auto stored = embedding->as_stored();
                    return stored.defined() ? stored : embedding->weight();
                  }});
-  for (const auto* slot : model.places().linears) all.push_back(merged_tensor(*slot));
-  for (const auto& slot : model.places().parameters)
-    all.push_back({slot.name, slot.tensor->sizes().vec(), [tensor = slot.tensor] { return tensor->detach(); }});
+  for (auto& tensor : merged_tensors(model.places())) all.push_back(std::move(tensor));
   if (!head_stays_tied(model)) all.push_back(merged_tensor(*model.places().head));
   return all;
 }

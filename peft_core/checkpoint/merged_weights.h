@@ -21,6 +21,9 @@ struct MergedTensor {
 /// fp32, trained norms and biases, replaced matrices. The model has to outlive the result. A head that is still tied is left out.
 std::vector<MergedTensor> merged_tensors(const CausalLm& model);
 
+/// The same for the linear layers and parameters of any model, the head left out. The places have to outlive the result.
+std::vector<MergedTensor> merged_tensors(const Places& places);
+
 /// False where the config unties the head, or an adapter or a saved matrix gave it a weight of its own.
 bool head_stays_tied(const CausalLm& model);
 

@@ -1,32 +1,12 @@
 #include "peft_core/checkpoint/model_files.h"
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
-
 #include "kernels/base/error.h"
-#include "peft_core/base/json_files.h"
-#include "peft_core/base/sha256.h"
 #include "peft_core/checkpoint/gguf_source.h"
-#include "peft_core/checkpoint/safetensors_source.h"
+#include "peft_core/checkpoint/hf_folder.h"
+#include "peft_core/checkpoint/tensor_fingerprint.h"
 
 namespace graft::peft {
 namespace {
-
-constexpr size_t kSampleBytes = 4096;
-
-/// Name, shape, and the first and last bytes of every tensor: a changed or re-quantised model differs in these.
-template <class Tensors>
-std::string fingerprint_of(const Tensors& tensors) {
-  Sha256 hash;
-  for (const auto& [name, tensor] : tensors) {
-    hash.add(name);
-    for (const auto size : tensor.shape) hash.add(" "), hash.add(std::to_string(size));
-    const auto sample = std::min(kSampleBytes, tensor.bytes.size());
-    hash.add(tensor.bytes.first(sample));
-    hash.add(tensor.bytes.last(sample));
-  }
-  return hash.hex();
-}
 
 ModelFiles open_gguf(const std::filesystem::path& path) {
   auto file = formats::GgufFile::open(path);
@@ -34,25 +14,22 @@ ModelFiles open_gguf(const std::filesystem::path& path) {
   model.path = path;
   model.config = decoder_config_of(file);
   model.files = {path};
-  model.fingerprint = fingerprint_of(file.tensors());
+  model.fingerprint = tensor_fingerprint(file.tensors());
   model.is_gguf = true;
   model.weights = std::make_shared<GgufSource>(std::move(file), model.config);
   return model;
 }
 
 ModelFiles open_folder(const std::filesystem::path& path) {
-  const auto config_file = path / "config.json";
-  if (!std::filesystem::exists(config_file))
-    throw IoError({.where = path.string(), .what = "holds no config.json", .expected = "a Hugging Face model folder or a .gguf file"});
+  const auto folder = open_hf_folder(path);
   ModelFiles model;
   model.path = path;
-  model.config = parse_decoder_config(read_json_file(config_file), config_file.string());
-  auto file = formats::SafetensorsFile::open_folder(path);
-  for (const auto& mapped : file.files()) model.files.push_back(mapped->path());
-  model.fingerprint = fingerprint_of(file.tensors());
+  model.config = parse_decoder_config(folder.config, folder.config_place());
+  model.files = folder.files;
+  model.fingerprint = folder.fingerprint;
   // Tied checkpoints may carry the head all the same; an untied config without one is tied in fact.
-  if (!model.config.tied_head && !file.tensors().contains("lm_head.weight")) model.config.tied_head = true;
-  model.weights = std::make_shared<SafetensorsSource>(std::move(file), path.string());
+  if (!model.config.tied_head && !folder.weights->has("lm_head.weight")) model.config.tied_head = true;
+  model.weights = folder.weights;
   return model;
 }
 

@@ -10,9 +10,9 @@
 
 namespace graft::peft {
 
-/// An existing parameter that a method may release for training (a bias, a norm's weight).
+/// An existing parameter that a method may release for training (a bias, a norm's weight, an embedding).
 struct ParameterSlot {
-  enum class Kind { kBias, kNorm };
+  enum class Kind { kBias, kNorm, kNormBias, kEmbedding, kOther };
   std::string name;              ///< as published: "model.layers.0.input_layernorm.weight"
   Kind kind = Kind::kBias;
   at::Tensor* tensor = nullptr;  ///< where the model keeps it; fp32

@@ -15,7 +15,8 @@ namespace graft::pipelines {
 /// --version are there everywhere.
 enum class Option {
   kModel, kData, kEvalData, kMethod, kConfig, kSet, kAdapter, kInitAdapter, kResume, kDryRun, kOut, kTask, kPrompt,
-  kMaxNewTokens, kTemperature, kFormat, kType, kSeed, kKernels, kTokenize, kLogits, kMethods, kQuiet, kHelp
+  kMaxNewTokens, kTemperature, kFormat, kType, kSeed, kKernels, kTokenize, kLogits, kMethods,
+  kInput, kClasses, kClassesFile, kShots, kSource, kTarget, kQuiet, kHelp
 };
 
 /// What a user asked for. Options that were not given are empty.
@@ -42,6 +43,10 @@ struct Invocation {
   std::string kernels;               ///< --kernels auto|reference|cpu|cuda
   std::string tokenize, logits;
   bool list_methods = false;         ///< --methods
+  std::string input;                 ///< --input FILE|DIR
+  std::string classes, classes_file; ///< --classes A,B,C, --classes-file FILE
+  std::optional<int64_t> shots;      ///< --shots K
+  std::string source, target;        ///< --source DIR, --target DIR
   bool quiet = false;
   bool help = false;
 

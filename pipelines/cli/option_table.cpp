@@ -33,6 +33,12 @@ const std::vector<OptionRow>& option_table() {
       {kTokenize, "--tokenize", "FILE", "print the token ids of each line as JSON", &I::tokenize},
       {kLogits, "--logits", "FILE.json", "lists of token ids; their logits go to --out", &I::logits},
       {kMethods, "--methods", "", "list the methods", &I::list_methods},
+      {kInput, "--input", "FILE|DIR", "what is looked at", &I::input},
+      {kClasses, "--classes", "A,B,C", "names of the classes", &I::classes},
+      {kClassesFile, "--classes-file", "FILE", "names of the classes, one a line", &I::classes_file},
+      {kShots, "--shots", "K", "labelled samples of each class at most", &I::shots},
+      {kSource, "--source", "DIR", "labelled data of the domain that is known", &I::source},
+      {kTarget, "--target", "DIR", "data of the domain to adapt to; its labels are never opened", &I::target},
       {kQuiet, "--quiet", "", "only warnings and errors on stderr", &I::quiet},
       {kHelp, "--help", "", "this text", &I::help},
   };

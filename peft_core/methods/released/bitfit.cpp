@@ -13,7 +13,7 @@ constexpr const char* kBiasTargets = "bias_targets";
 class BitfitAttachment final : public ReleasedParameters {
  public:
   BitfitAttachment(Places& places, const BitfitConfig& config)
-      : ReleasedParameters("biases", matching_parameters(places, ParameterSlot::Kind::kBias, config.targets,
+      : ReleasedParameters("biases", matching_parameters(places, {ParameterSlot::Kind::kBias, ParameterSlot::Kind::kNormBias}, config.targets,
                                                          "this model has no bias there to train (only Qwen2 has some, on q_proj, "
                                                          "k_proj and v_proj); use lora or norm_tuning")),
         targets_(config.targets) {}

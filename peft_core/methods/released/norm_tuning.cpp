@@ -14,7 +14,7 @@ constexpr std::string_view kPublished = ".ln_tuning_layers.weight";
 class NormTuningAttachment final : public ReleasedParameters {
  public:
   NormTuningAttachment(Places& places, const NormTuningConfig& config)
-      : ReleasedParameters("norms", matching_parameters(places, ParameterSlot::Kind::kNorm, config.targets,
+      : ReleasedParameters("norms", matching_parameters(places, {ParameterSlot::Kind::kNorm, ParameterSlot::Kind::kNormBias}, config.targets,
                                                         "no normalisation layer has such a name")) {}
 
   AdapterState state() const override {

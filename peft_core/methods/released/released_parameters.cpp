@@ -34,12 +34,13 @@ void ReleasedParameters::merge(at::ScalarType) {
   for (auto& slot : released_) *slot.tensor = slot.tensor->detach();
 }
 
-std::vector<ParameterSlot> matching_parameters(const Places& places, ParameterSlot::Kind kind,
+std::vector<ParameterSlot> matching_parameters(const Places& places, std::initializer_list<ParameterSlot::Kind> kinds,
                                                const std::vector<std::string>& patterns, const std::string& nothing_there) {
   std::vector<ParameterSlot> chosen;
   for (const auto& slot : places.parameters) {
     const auto fits = [&](const std::string& pattern) { return pattern_matches_end("(" + pattern + ")(\\.(weight|bias))?", slot.name); };
-    if (slot.kind == kind && (patterns.empty() || std::any_of(patterns.begin(), patterns.end(), fits))) chosen.push_back(slot);
+    const bool wanted = std::find(kinds.begin(), kinds.end(), slot.kind) != kinds.end();
+    if (wanted && (patterns.empty() || std::any_of(patterns.begin(), patterns.end(), fits))) chosen.push_back(slot);
   }
   if (chosen.empty()) throw InvalidArgument({.where = "method.targets", .what = nothing_there});
   return chosen;

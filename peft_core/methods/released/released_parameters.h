@@ -1,5 +1,7 @@
 #pragma once
 
+#include <initializer_list>
+
 #include "peft_core/methods/method.h"
 
 namespace graft::peft {
@@ -25,9 +27,9 @@ class ReleasedParameters : public Attachment {
   std::vector<at::Tensor> original_;
 };
 
-/// The places of one kind whose names `patterns` choose (as in matching_linears; empty: all).
+/// The places of the kinds whose names `patterns` choose (as in matching_linears; empty: all).
 /// Throws InvalidArgument if none is left, saying what the model has.
-std::vector<ParameterSlot> matching_parameters(const Places& places, ParameterSlot::Kind kind,
+std::vector<ParameterSlot> matching_parameters(const Places& places, std::initializer_list<ParameterSlot::Kind> kinds,
                                                const std::vector<std::string>& patterns, const std::string& nothing_there);
 
 }  // namespace graft::peft

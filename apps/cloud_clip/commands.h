@@ -1,0 +1,10 @@
+#pragma once
+
+#include "pipelines/cli/invocation.h"
+
+// One function a subcommand; each in the file of its name.
+namespace graft::apps::cloud {
+
+void inspect(const pipelines::Invocation& call);
+
+}  // namespace graft::apps::cloud

@@ -19,7 +19,7 @@ using formats::DType;
 using formats::TensorBytes;
 
 constexpr const char* kFormat = "graft training state 1";
-const std::string kParameter = "parameter/", kFirst = "first_moment/", kSecond = "second_moment/", kSteps = "steps";
+const std::string kParameter = "parameter/", kFirst = "first_moment/", kSecond = "second_moment/", kSteps = "steps", kStart = "start/";
 
 template <class T>
 TensorBytes bytes_of(DType dtype, std::vector<int64_t> shape, std::span<const T> values) {
@@ -112,7 +112,7 @@ TrainProgress read_progress(const formats::SafetensorsFile& file, const fs::path
 }
 
 /// Every copy is checked before the first one is made.
-void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path, AdamW& optimizer) {
+void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path, AdamW& optimizer, const StartTensors& start) {
   auto states = states_by_name(optimizer);
   std::vector<std::pair<void*, const TensorBytes*>> copies;
   for (const auto& state : states) {
@@ -122,11 +122,19 @@ void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path,
     copies.emplace_back(state.first_moment.data(), &tensor_like(file, path, kFirst + state.name, DType::kF32, shape));
     copies.emplace_back(state.second_moment.data(), &tensor_like(file, path, kSecond + state.name, DType::kF32, shape));
   }
-  if (file.tensors().size() != copies.size() + 1) {
+  for (const auto& [name, tensor] : start) tensor_like(file, path, kStart + name, DType::kF32, tensor.sizes().vec());
+  if (file.tensors().size() != copies.size() + start.size() + 1) {
     throw InvalidArgument({.where = path.string(), .what = "holds more tensors than this run trains"});
   }
   const auto count = static_cast<int64_t>(states.size());
   const auto& steps = tensor_like(file, path, kSteps, DType::kI64, {count});
+  // First the whole tensors of the start, of which a trained one may be a part.
+  for (const auto& [name, tensor] : start) {
+    const auto& stored = file.tensors().at(kStart + name);
+    auto values = at::empty(stored.shape, at::kFloat);
+    std::memcpy(values.mutable_data_ptr<float>(), stored.bytes.data(), stored.bytes.size());
+    tensor.detach().copy_(values);
+  }
   for (const auto& [target, source] : copies) std::memcpy(target, source->bytes.data(), source->bytes.size());
   for (size_t i = 0; i < states.size(); ++i) {
     std::memcpy(states[i].steps, steps.bytes.data() + i * sizeof(int64_t), sizeof(int64_t));
@@ -154,7 +162,7 @@ void prepare_checkpoint_dir(const fs::path& run_dir, bool resume) {
   log_info("the folder held the state of an earlier run; it is now " + aside.string());
 }
 
-void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, AdamW& optimizer) {
+void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, AdamW& optimizer, const StartTensors& start) {
   std::map<std::string, TensorBytes> tensors;
   std::vector<int64_t> steps;
   for (const auto& state : states_by_name(optimizer)) {
@@ -164,6 +172,12 @@ void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, Ada
     tensors[kFirst + state.name] = bytes_of<float>(DType::kF32, shape, state.first_moment);
     tensors[kSecond + state.name] = bytes_of<float>(DType::kF32, shape, state.second_moment);
     steps.push_back(*state.steps);
+  }
+  std::vector<at::Tensor> contiguous;
+  for (const auto& [name, tensor] : start) {
+    contiguous.push_back(tensor.detach().to(at::kFloat).contiguous());
+    const std::span<const float> values(contiguous.back().const_data_ptr<float>(), static_cast<size_t>(contiguous.back().numel()));
+    tensors[kStart + name] = bytes_of(DType::kF32, tensor.sizes().vec(), values);
   }
   tensors[kSteps] = bytes_of<int64_t>(DType::kI64, {static_cast<int64_t>(steps.size())}, steps);
   formats::write_safetensors(checkpoint_file(run_dir), tensors,
@@ -177,13 +191,13 @@ void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, Ada
 }
 
 std::optional<TrainProgress> load_checkpoint(const fs::path& run_dir, const std::string& fingerprint,
-                                             AdamW& optimizer) {
+                                             AdamW& optimizer, const StartTensors& start) {
   const auto path = checkpoint_file(run_dir);
   if (!fs::exists(path)) return std::nullopt;
   const auto file = formats::SafetensorsFile::open(path);
   const auto progress = read_progress(file, path);
   expect_same_run(path, progress.fingerprint, fingerprint);
-  restore_tensors(file, path, optimizer);
+  restore_tensors(file, path, optimizer, start);
   return progress;
 }
 

@@ -45,8 +45,13 @@ class TrainTask {
   virtual std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() { return {}; }
   /// Called after each optimizer step; true if parameters were replaced and optimizer state must be rebuilt.
   virtual bool after_step(int64_t) { return false; }
+  /// True if a trainable tensor may have a zero gradient for many steps; then that is no error.
+  virtual bool parts_may_rest() const { return false; }
   /// Writes what a user keeps (adapter files) into the run folder, atomically.
   virtual void save(const std::string& run_dir) = 0;
+  /// Tensors that a random or computed start decided and that are not trained; they are part of a saved state, so that a resumed run has the
+  /// same bits whatever its start would compute.
+  virtual std::vector<std::pair<std::string, at::Tensor>> start_tensors() { return {}; }
 };
 
 }  // namespace graft::pipelines

@@ -122,7 +122,7 @@ void Loop::start() {
   std::optional<TrainProgress> saved;
   if (!options_.run_dir.empty()) {
     prepare_checkpoint_dir(options_.run_dir, options_.resume);
-    if (options_.resume) saved = load_checkpoint(options_.run_dir, fingerprint_, optimizer_);
+    if (options_.resume) saved = load_checkpoint(options_.run_dir, fingerprint_, optimizer_, task_.start_tensors());
   }
   if (saved) {
     progress_ = *saved;
@@ -206,7 +206,7 @@ void Loop::audit_gradients(int64_t step) {
                             .hint = "they take no part in the loss; leave them out of the method's targets"});
     }
   }
-  if (!options_.require_nonzero_gradients) return;
+  if (!options_.require_nonzero_gradients || task_.parts_may_rest()) return;
   const auto names = optimizer_.with_zero_gradients_only();
   if (!names.empty()) {
     throw NumericalError({.where = text("step ", step + 1),
@@ -228,7 +228,7 @@ bool Loop::save_is_due() const {
 }
 
 void Loop::save_state() {
-  save_checkpoint(options_.run_dir, progress_, optimizer_);
+  save_checkpoint(options_.run_dir, progress_, optimizer_, task_.start_tensors());
   saved_step_ = progress_.step;
   saved_at_ = Clock::now();
 }

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "apps/agri_tune/chosen_adapters.h"
 #include "apps/agri_tune/commands.h"
 #include "apps/agri_tune/data_sets.h"
 #include "apps/agri_tune/settings.h"
@@ -14,7 +15,7 @@ using namespace pipelines;
 void eval(const Invocation& call) {
   const auto settings = read_settings(call);
   auto language = load_language_model(call.model, settings.base);
-  if (!call.adapter.empty()) load_adapter(language, call.adapter, settings.base);
+  load_chosen_adapters(language, call, settings);
   const auto read = data::read_records(call.data, read_options(settings.data));
   const auto encoding = TextEncoding::of(language, settings.data, read.records);
 
@@ -25,13 +26,14 @@ void eval(const Invocation& call) {
   run.write_manifest(facts);
 
   const EvaluationOptions options{.max_length = settings.train.max_length, .max_new_tokens = call.max_new_tokens.value_or(128),
-                                  .seed = static_cast<uint64_t>(settings.train.seed)};
+                                  .seed = static_cast<uint64_t>(settings.train.seed), .adapters = adapters_of_rows(language, read.records)};
   auto result = call.task == "perplexity" ? evaluate_perplexity(language, encoding, read.records, options)
                 : call.task == "choice"   ? evaluate_choice(language, encoding, read.records, options)
                                           : evaluate_answers(language, encoding, read.records, options);
   auto& summary = result.summary();
   summary["model"] = call.model;
   summary["adapter"] = call.adapter;
+  if (language.mixture != nullptr) summary["adapters"] = language.mixture->names();
   summary["bad_rows"] = read.report.bad_row_count();
   summary["run_id"] = run.run_id();
   write_json_lines(run.path() / "predictions.jsonl", result.predictions());

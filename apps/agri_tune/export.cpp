@@ -49,6 +49,9 @@ void check_target(const Invocation& call) {
 }
 
 nlohmann::ordered_json export_adapter(const Invocation& call, const UnmergedModel& unmerged) {
+  if (!unmerged.adapter)
+    throw InvalidArgument({.where = call.adapter, .what = "is a mixture, and a GGUF adapter holds one adapter",
+                           .hint = "make one of them with `agri_tune combine`"});
   const auto type = chosen_type(call.type);
   peft::write_gguf_lora(call.out_dir, *unmerged.language.model, *unmerged.adapter, type, shown_name(call.adapter));
   return {{"out", call.out_dir}, {"format", call.format}, {"type", peft::gguf_type_option(type)},
@@ -62,6 +65,7 @@ nlohmann::ordered_json export_merged(const Invocation& call, const UnmergedModel
   const auto vocabulary = language.files.config.vocabulary;
   peft::GgufExport options{.type = type, .name = shown_name(call.model) + (call.adapter.empty() ? "" : " " + shown_name(call.adapter)),
                            .tokenizer = data::gguf_tokenizer_entries(call.model, vocabulary)};
+  options.rounding = call.rounding == "update" ? peft::Rounding::kUpdate : peft::Rounding::kNearest;
   options.before_tensor = [&](const std::string&) { stop.expect_none(call.out_dir); };
   const auto exact = probe_logits(*language.model);
   log_info("writing " + peft::gguf_type_option(type) + " weights");

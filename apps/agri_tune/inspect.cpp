@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "apps/agri_tune/chosen_adapters.h"
 #include "apps/agri_tune/commands.h"
 #include "apps/agri_tune/settings.h"
 #include "data_loaders/text/tokenize_lines.h"
@@ -99,7 +100,7 @@ void inspect(const Invocation& call) {
   // Logits are asked for to compare with another program's, so speed does not choose their precision.
   if (!call.logits.empty() && settings.base.compute == "auto") settings.base.compute = "fp32";
   auto language = load_base_model(call.model, settings.base);
-  if (!call.adapter.empty()) load_adapter(language, call.adapter, settings.base);
+  load_chosen_adapters(language, call, settings);
   if (!call.logits.empty()) return write_logits(language, call);
   if (language.attachment == nullptr)
     language.attachment = settings.method->attach(language.model->places(), settings.method_node,

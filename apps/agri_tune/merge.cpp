@@ -62,7 +62,9 @@ void merge(const Invocation& call) {
   const auto exact = probe_logits(*language.model);
   log_info("writing " + name_of(dtype) + " weights");
   const auto roundings = peft::write_hf_weights(folder.path(), peft::merged_tensors(*language.model),
-                                                {.dtype = dtype, .before_tensor = [&](const std::string&) { stop.expect_none(call.out_dir); }});
+                                                {.dtype = dtype,
+                                                 .before_tensor = [&](const std::string&) { stop.expect_none(call.out_dir); },
+                                                 .rounding = call.rounding == "update" ? peft::Rounding::kUpdate : peft::Rounding::kNearest});
   // Measured before the folder gets its name: a folder that stands there has been read back.
   const auto difference = difference_of_written(folder.path(), exact);
   const auto bytes = weight_bytes(folder.path());
@@ -70,7 +72,7 @@ void merge(const Invocation& call) {
   folder.commit();
   log_info(call.out_dir + ": " + format_bytes(bytes) + "; " + error_line(difference, roundings));
   nlohmann::ordered_json report = {{"out", call.out_dir}, {"type", name_of(dtype)}, {"weight_bytes", bytes},
-                                   {"tied_head", peft::head_stays_tied(*language.model)}, {"method", unmerged.adapter->method->name}};
+                                   {"tied_head", peft::head_stays_tied(*language.model)}, {"method", unmerged.method}};
   report.update(error_report(difference, roundings));
   *call.out << to_json_line(report) << "\n";
 }

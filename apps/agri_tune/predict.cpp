@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "apps/agri_tune/chosen_adapters.h"
 #include "apps/agri_tune/commands.h"
 #include "apps/agri_tune/data_sets.h"
 #include "apps/agri_tune/settings.h"
@@ -24,7 +25,7 @@ struct Speaker {
 Speaker load_speaker(const Invocation& call, const std::vector<data::Record>& records) {
   const auto settings = read_settings(call);
   Speaker speaker{load_language_model(call.model, settings.base), {}, {}};
-  if (!call.adapter.empty()) load_adapter(speaker.language, call.adapter, settings.base);
+  load_chosen_adapters(speaker.language, call, settings);
   speaker.encoding = TextEncoding::of(speaker.language, settings.data, records);
   speaker.sampling = {.max_new_tokens = call.max_new_tokens.value_or(256), .temperature = call.temperature.value_or(0.0),
                       .seed = static_cast<uint64_t>(call.seed.value_or(settings.train.seed)),
@@ -55,9 +56,12 @@ void predict_rows(const Speaker& speaker, const std::vector<data::Record>& recor
   const auto& tokenizer = *speaker.language.tokenizer;
   std::vector<data::TokenId> stop;
   if (speaker.encoding.format) stop = data::stop_tokens(tokenizer, *speaker.encoding.format);
+  const auto adapters = adapters_of_rows(speaker.language, records);
   for (const auto& record : records) {
     const auto prompt = encode_prompt(tokenizer, speaker.encoding, record);
-    const auto ids = generate(*speaker.language.model, {prompt}, stop, speaker.sampling).front();
+    auto sampling = speaker.sampling;
+    if (adapters) sampling.adapters = {adapters(record)};
+    const auto ids = generate(*speaker.language.model, {prompt}, stop, sampling).front();
     const nlohmann::ordered_json line = {{"id", record.id.empty() ? data::place_of(record) : record.id},
                                          {"question", data::question_of(record)},
                                          {"answer", tokenizer.decode(ids, /*skip_special=*/true)}};

@@ -34,8 +34,12 @@ void attach_method(const Invocation& call, LanguageModel& language, const data::
     settings.method_node = files.config;
   } else {
     const LanguageCalibration calibration(*language.model, samples, settings.train.calibration_samples);
-    language.attachment = settings.method->attach(language.model->places(), settings.method_node,
-                                                  peft::AttachContext(static_cast<uint64_t>(settings.train.seed), &calibration));
+    peft::AttachContext context(static_cast<uint64_t>(settings.train.seed), &calibration);
+    context.token_ids = [&](const std::string& text) {
+      const auto ids = language.tokenizer->encode(text);
+      return std::vector<int64_t>(ids.begin(), ids.end());
+    };
+    language.attachment = settings.method->attach(language.model->places(), settings.method_node, context);
   }
 }
 
@@ -49,8 +53,8 @@ std::string flat(const ConfigNode& node, const std::string& key) {
 }
 
 /// Everything that a resumed run must share with the run that it continues, one `key=value` a line.
-std::string run_fingerprint(const Settings& settings, const LanguageModel& language, const DataSets& sets) {
-  std::string text = "model=" + language.files.fingerprint + "\n";
+std::string run_fingerprint(const Settings& settings, const LanguageModel& language, const DataSets& sets, const std::string& kernels) {
+  std::string text = "model=" + language.files.fingerprint + "\nkernels=" + kernels + "\n";
   for (size_t i = 0; i < sets.files.size(); ++i) text += "data file " + std::to_string(i + 1) + "=" + sets.files[i].sha256 + "\n";
   auto lasting = settings;
   lasting.train.save_every = lasting.train.evaluate_every = 0;
@@ -112,6 +116,7 @@ void start_run_dir(const RunDir& run, const Invocation& call, const Settings& se
   for (const auto& file : sets.files) hashes.push_back(file.sha256);
   run.note("data_sha256", hashes);
   run.note("compute", at::toString(language.model->storage().compute));
+  run.note("trainable_parameters", trainable_parameter_count(*language.attachment));
 }
 
 }  // namespace
@@ -141,7 +146,7 @@ void train(const Invocation& call) {
   auto options = train_options(settings.train, task.micro_steps_per_epoch());
   options.run_dir = run.path();
   options.resume = call.resume;
-  options.fingerprint = run_fingerprint(settings, language, sets);
+  options.fingerprint = run_fingerprint(settings, language, sets, call.kernels);
   MetricsRecorder recorder(run.path());
   TrainReport trained;
   {

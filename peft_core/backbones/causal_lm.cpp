@@ -12,6 +12,11 @@ namespace {
 
 constexpr int64_t kLogitRows = 256;  // rows of logits made at a time
 
+/// What the head is told, which sees only some rows of the pass. Its adapter has no dropout.
+ForwardContext head_context(const ForwardContext& context, const at::Tensor& rows) {
+  return {.training = false, .dropout_seed = 0, .adapters = context.adapters == nullptr ? nullptr : context.adapters->of_rows(rows)};
+}
+
 }  // namespace
 
 TokenStream TokenStream::of(std::span<const int32_t> ids, std::span<const int32_t> lengths) {
@@ -33,17 +38,18 @@ CausalLm::CausalLm(DecoderConfig config, const WeightSource& weights, const Base
   const std::string embedding = "model.embed_tokens.weight", head = "lm_head.weight";
   const std::vector<int64_t> table = {config_.vocabulary, config_.hidden_size};
   expect_shape(weights, embedding, table);
-  embedding_ = weights.matrix(embedding, storage, /*quantizable=*/false);
+  embedding_ = EmbeddingSlot("model.embed_tokens", weights.matrix(embedding, storage, /*quantizable=*/false), config_.tied_head);
   for (int64_t i = 0; i < config_.layers; ++i)
     layers_.push_back(std::make_unique<DecoderLayer>(config_, i, weights, storage));
   const std::string norm = "model.norm.weight";
   expect_shape(weights, norm, {config_.hidden_size});
   final_norm_ = weights.small(norm);
   if (!config_.tied_head) expect_shape(weights, head, table);
-  head_ = LinearSlot("lm_head", config_.tied_head ? embedding_ : weights.matrix(head, storage, /*quantizable=*/false), {});
+  head_ = LinearSlot("lm_head", config_.tied_head ? embedding_.base() : weights.matrix(head, storage, /*quantizable=*/false), {});
 
   for (auto& layer : layers_) layer->add_places(places_);
   places_.head = &head_;
+  places_.embedding = &embedding_;
   places_.prompt = &prompt_;
   places_.parameters.push_back({"model.norm.weight", ParameterSlot::Kind::kNorm, &final_norm_});
 }
@@ -61,7 +67,7 @@ at::Tensor CausalLm::embed(const at::Tensor& ids) const {
                            .expected = "0.." + std::to_string(config_.vocabulary - 1),
                            .got = std::to_string(smallest < 0 ? smallest : largest),
                            .hint = "the tokenizer must belong to the model"});
-  return embedding_->gather(ids, storage_.compute);
+  return embedding_.forward(ids, storage_.compute);
 }
 
 CausalLm::Entering CausalLm::entering(const TokenStream& tokens, bool begins) const {
@@ -104,14 +110,14 @@ at::Tensor CausalLm::head_input(const at::Tensor& hidden, const at::Tensor& rows
   return ops::rms_norm(hidden.index_select(0, rows), final_norm_, config_.norm_epsilon);
 }
 
-at::Tensor CausalLm::loss_sum(const at::Tensor& hidden, const at::Tensor& targets) const {
+at::Tensor CausalLm::loss_sum(const at::Tensor& hidden, const at::Tensor& targets, const ForwardContext& context) const {
   const auto rows = targets.ge(0).nonzero().squeeze(1);
   if (rows.numel() == 0) return hidden.sum().to(at::kFloat) * 0;
   const auto input = head_input(hidden, rows);
   const auto wanted = targets.index_select(0, rows);
   if (head_.adapter() != nullptr) {
     // An adapted head has no fixed weight to walk; its logits are made whole.
-    const auto logits = head_.forward(input, {}).to(at::kFloat);
+    const auto logits = head_.forward(input, head_context(context, rows)).to(at::kFloat);
     return at::nll_loss(at::log_softmax(logits, 1), wanted, {}, at::Reduction::Sum);
   }
   const auto base = head_.base();
@@ -119,13 +125,13 @@ at::Tensor CausalLm::loss_sum(const at::Tensor& hidden, const at::Tensor& target
                         [base, dtype = storage_.compute](int64_t begin, int64_t count) { return base->rows(begin, count, dtype); });
 }
 
-at::Tensor CausalLm::target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best) const {
+at::Tensor CausalLm::target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best, const ForwardContext& context) const {
   at::NoGradGuard no_gradient;
   const auto rows = targets.ge(0).nonzero().squeeze(1);
   const auto input = head_input(hidden, rows);
   const auto wanted = targets.index_select(0, rows);
   if (head_.adapter() != nullptr) {
-    const auto logits = head_.forward(input, {}).to(at::kFloat);
+    const auto logits = head_.forward(input, head_context(context, rows)).to(at::kFloat);
     if (best != nullptr) *best = logits.argmax(1);
     return at::nll_loss(at::log_softmax(logits, 1), wanted, {}, at::Reduction::None);
   }
@@ -134,18 +140,18 @@ at::Tensor CausalLm::target_nll(const at::Tensor& hidden, const at::Tensor& targ
       [this](int64_t begin, int64_t count) { return head_.base()->rows(begin, count, storage_.compute); }, best);
 }
 
-at::Tensor CausalLm::logits(const at::Tensor& hidden) const {
+at::Tensor CausalLm::logits(const at::Tensor& hidden, const ForwardContext& context) const {
   at::NoGradGuard no_gradient;
   auto all = at::empty({hidden.size(0), config_.vocabulary}, at::kFloat);
   for (int64_t begin = 0; begin < hidden.size(0); begin += kLogitRows) {
     const int64_t count = std::min(kLogitRows, hidden.size(0) - begin);
     const auto normed = ops::rms_norm(hidden.narrow(0, begin, count), final_norm_, config_.norm_epsilon);
-    all.narrow(0, begin, count).copy_(head_.forward(normed, {}));
+    all.narrow(0, begin, count).copy_(head_.forward(normed, head_context(context, at::arange(begin, begin + count, at::kLong))));
   }
   return all;
 }
 
-at::Tensor CausalLm::extend(const TokenStream& tokens, std::span<SequenceCache* const> caches) const {
+at::Tensor CausalLm::extend(const TokenStream& tokens, std::span<SequenceCache* const> caches, const ForwardContext& context) const {
   at::NoGradGuard no_gradient;
   GRAFT_ASSERT(caches.size() == tokens.lengths.size());
   const bool begins = std::all_of(caches.begin(), caches.end(), [](const auto* cache) { return cache->length == 0; });
@@ -163,13 +169,14 @@ at::Tensor CausalLm::extend(const TokenStream& tokens, std::span<SequenceCache* 
   }
   ResidualStream stream{input.x, {}};
   const auto angle = angles(input.positions);
-  for (const auto& layer : layers_) stream = layer->extend(stream, angle, input.lengths, caches);
+  for (const auto& layer : layers_) stream = layer->extend(stream, angle, input.lengths, caches, context);
   for (size_t s = 0; s < caches.size(); ++s) caches[s]->length += input.lengths[s];
   return begins ? without_rows_before(stream.whole(), prompt_.count(), tokens.lengths) : stream.whole();
 }
 
 void CausalLm::begin(SequenceCache& cache) const {
   cache.length = prefix_count();
+  for (auto& layer : cache.layers) layer.after_attention = layer.after_mlp = at::Tensor();
   if (cache.length == 0) return;
   for (size_t i = 0; i < cache.layers.size(); ++i) {
     cache.layers[i].keys.narrow(0, 0, cache.length).copy_(places_.prefixes[i]->keys);
@@ -178,7 +185,7 @@ void CausalLm::begin(SequenceCache& cache) const {
 }
 
 std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> CausalLm::frozen_matrices() const {
-  std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> all{{"model.embed_tokens", embedding_}};
+  std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> all{{embedding_.name(), embedding_.base()}};
   for (const auto* slot : places_.linears) all.emplace_back(slot->name(), slot->base());
   if (!config_.tied_head) all.emplace_back("lm_head", head_.base());
   return all;

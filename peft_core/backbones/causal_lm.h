@@ -44,22 +44,23 @@ class CausalLm {
   at::Tensor hidden_states(const TokenStream& tokens, const ForwardContext& context,
                            Checkpointing checkpointing = Checkpointing::kOff) const;
   /// Σ −log p(target) over the places with target >= 0; targets (N) int64. Scalar fp32, differentiable.
-  at::Tensor loss_sum(const at::Tensor& hidden, const at::Tensor& targets) const;
+  at::Tensor loss_sum(const at::Tensor& hidden, const at::Tensor& targets, const ForwardContext& context = {}) const;
   /// −log p(target) of the places with target >= 0, in order, (M) fp32; `best` receives each place's arg max.
-  at::Tensor target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best = nullptr) const;
+  at::Tensor target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best = nullptr,
+                        const ForwardContext& context = {}) const;
   /// (N, C) -> (N, V) fp32.
-  at::Tensor logits(const at::Tensor& hidden) const;
+  at::Tensor logits(const at::Tensor& hidden, const ForwardContext& context = {}) const;
 
   /// Room for one sequence of `tokens` tokens and whatever a method puts before them.
   SequenceCache cache_for(int64_t tokens) const;
   /// Runs the new tokens of several sequences, each against its own cache, and appends to the caches. Returns (N, C). No gradient.
   /// All sequences begin (their caches are empty), or none does.
-  at::Tensor extend(const TokenStream& tokens, std::span<SequenceCache* const> caches) const;
+  at::Tensor extend(const TokenStream& tokens, std::span<SequenceCache* const> caches, const ForwardContext& context = {}) const;
 
   /// Every stored matrix, for the memory plan, audits and hashes.
   std::vector<std::pair<std::string, std::shared_ptr<const FrozenLinear>>> frozen_matrices() const;
   /// Rows of the embedding under its published name; the head is "lm_head" among the places.
-  const std::shared_ptr<const FrozenLinear>& embedding() const { return embedding_; }
+  const std::shared_ptr<const FrozenLinear>& embedding() const { return embedding_.base(); }
 
  private:
   RotaryAngles angles(const at::Tensor& positions) const;
@@ -77,7 +78,7 @@ class CausalLm {
   DecoderConfig config_;
   BaseStorage storage_;
   at::Tensor frequencies_;  // (D / 2) fp32
-  std::shared_ptr<const FrozenLinear> embedding_;
+  EmbeddingSlot embedding_;
   std::vector<std::unique_ptr<DecoderLayer>> layers_;
   at::Tensor final_norm_;   // (C) fp32
   LinearSlot head_;

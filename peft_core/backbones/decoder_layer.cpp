@@ -40,6 +40,7 @@ DecoderLayer::DecoderLayer(const DecoderConfig& config, int64_t index, const Wei
   down_ = read.linear("mlp.down_proj", hidden, inner);
   after_attention_ = {prefix_ + "self_attn", hidden};
   after_mlp_ = {prefix_ + "mlp", hidden};
+  prefix_slot_ = {config.key_value_heads, config.head_size};
   input_norm_ = read.tensor("input_layernorm.weight", {hidden});
   post_norm_ = read.tensor("post_attention_layernorm.weight", {hidden});
   if (config.query_key_norm) {
@@ -77,11 +78,11 @@ DecoderLayer::Projected DecoderLayer::project(const ResidualStream& stream, cons
     q = ops::rms_norm(q, q_norm_, config_.norm_epsilon);
     k = ops::rms_norm(k, k_norm_, config_.norm_epsilon);
   }
-  return {x, ops::rotary(q, angles.cosine, angles.sine), ops::rotary(k, angles.cosine, angles.sine), v};
+  return {x, normed[0], ops::rotary(q, angles.cosine, angles.sine), ops::rotary(k, angles.cosine, angles.sine), v};
 }
 
 at::Tensor DecoderLayer::attend(const Projected& projected, std::span<const int32_t> lengths) const {
-  const auto& [x, q, k, v] = projected;
+  const auto& [x, normed, q, k, v] = projected;
   const int64_t count = prefix_slot_.count();
   if (count == 0) return ops::attention(q, k, v, lengths, attention_shape(config_));
   // Virtual keys and values stand before each sequence. The rows of q beside them are asked for nothing.
@@ -92,24 +93,31 @@ at::Tensor DecoderLayer::attend(const Projected& projected, std::span<const int3
   return without_rows_before(attended, count, lengths);
 }
 
-ResidualStream DecoderLayer::finish(const at::Tensor& x, const at::Tensor& attended, std::span<const int32_t> lengths,
-                                    const ForwardContext& context) const {
-  const auto projected = o_.forward(attended.view({x.size(0), config_.query_features()}), context);
-  const auto output = after_attention_.forward(projected, lengths, context);
-  const auto [middle, normed] = ops::add_rms_norm(x, output, post_norm_, config_.norm_epsilon, 2);
+ResidualStream DecoderLayer::finish(const Projected& projected, const at::Tensor& attended, std::span<const int32_t> lengths,
+                                    const ForwardContext& context, std::span<SequenceCache* const> caches) const {
+  std::vector<at::Tensor*> attention_states, mlp_states;
+  for (auto* cache : caches) {
+    auto& layer = cache->layers[static_cast<size_t>(index_)];
+    attention_states.push_back(&layer.after_attention);
+    mlp_states.push_back(&layer.after_mlp);
+  }
+  const auto mixed = o_.forward(attended.view({projected.x.size(0), config_.query_features()}), context);
+  const auto output = after_attention_.forward(mixed, projected.normed, lengths, context, attention_states);
+  const auto [middle, normed] = ops::add_rms_norm(projected.x, output, post_norm_, config_.norm_epsilon, 2);
   const auto inner = ops::swiglu(gate_.forward(normed[0], context), up_.forward(normed[1], context));
-  return {middle, after_mlp_.forward(down_.forward(inner, context), lengths, context)};
+  return {middle, after_mlp_.forward(down_.forward(inner, context), normed[0], lengths, context, mlp_states)};
 }
 
 ResidualStream DecoderLayer::forward(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
                                      const ForwardContext& context) const {
   const auto projected = project(stream, angles, context);
-  return finish(projected.x, attend(projected, lengths), lengths, context);
+  return finish(projected, attend(projected, lengths), lengths, context);
 }
 
 ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
-                                    std::span<SequenceCache* const> caches) const {
-  const auto [x, q, k, v] = project(stream, angles, {});
+                                    std::span<SequenceCache* const> caches, const ForwardContext& context) const {
+  const auto projected = project(stream, angles, context);
+  const auto& [x, normed, q, k, v] = projected;
   auto attended = at::empty_like(q);
   int64_t start = 0;
   for (size_t s = 0; s < caches.size(); ++s) {
@@ -123,7 +131,7 @@ ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAn
                                          cache.values.narrow(0, 0, before + count), attention_shape(config_)));
     start += count;
   }
-  return finish(x, attended, lengths, {});
+  return finish(projected, attended, lengths, context, caches);
 }
 
 }  // namespace graft::peft

@@ -18,10 +18,11 @@ struct RotaryAngles {
   at::Tensor cosine, sine;
 };
 
-/// Keys and values of one sequence so far, one pair a layer, each (capacity, Hk, D).
+/// Keys and values of one sequence so far, one pair a layer, each (capacity, Hk, D), and what adapters after its blocks carry along it.
 struct SequenceCache {
   struct Layer {
     at::Tensor keys, values;
+    at::Tensor after_attention, after_mlp;  // see ActivationCall::states
   };
   std::vector<Layer> layers;
   int64_t length = 0;    ///< tokens that all layers hold
@@ -47,19 +48,20 @@ class DecoderLayer {
                          const ForwardContext& context) const;
   /// The same for new tokens of sequences whose earlier ones lie in caches; appends to them.
   ResidualStream extend(const ResidualStream& stream, const RotaryAngles& angles, std::span<const int32_t> lengths,
-                        std::span<SequenceCache* const> caches) const;
+                        std::span<SequenceCache* const> caches, const ForwardContext& context) const;
 
   void add_places(Places& places);
 
  private:
   struct Projected {
     at::Tensor x;        // the stream with what was pending, (N, C)
+    at::Tensor normed;   // what the projections read, (N, C)
     at::Tensor q, k, v;  // (N, H, D)
   };
   Projected project(const ResidualStream& stream, const RotaryAngles& angles, const ForwardContext& context) const;
   at::Tensor attend(const Projected& projected, std::span<const int32_t> lengths) const;
-  ResidualStream finish(const at::Tensor& x, const at::Tensor& attended, std::span<const int32_t> lengths,
-                        const ForwardContext& context) const;
+  ResidualStream finish(const Projected& projected, const at::Tensor& attended, std::span<const int32_t> lengths,
+                        const ForwardContext& context, std::span<SequenceCache* const> caches = {}) const;
 
   DecoderConfig config_;
   int64_t index_;

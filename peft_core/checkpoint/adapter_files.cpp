@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kSharedPrefix = "base_model.";  // of tensors that belong to no layer; their names keep it here
 constexpr const char* kFingerprintKey = "graft.base_fingerprint";
 
 // Keys that PEFT 0.21 writes for every method.
@@ -72,10 +73,14 @@ std::string without_wrapping(std::string name) {
 void sort_tensors(const formats::SafetensorsFile& file, const std::string& where, AdapterFiles& to) {
   auto owner = std::make_shared<std::vector<std::shared_ptr<const MappedFile>>>(file.files());
   for (const auto& [stored_name, bytes] : file.tensors()) {
-    if (!stored_name.starts_with(kPrefix))
+    if (!to.method->published.named_by_layer && belongs_to_method(stored_name, *to.method)) {
+      to.tensors[stored_name] = as_tensor(bytes, owner);
+      continue;
+    }
+    if (!stored_name.starts_with(kSharedPrefix))
       throw InvalidArgument({.where = where, .what = "tensor '" + formats::shown(stored_name) + "' has no PEFT name",
                              .expected = "a name that begins with " + std::string(kPrefix)});
-    const auto name = without_wrapping(stored_name.substr(kPrefix.size()));
+    const auto name = without_wrapping(stored_name.starts_with(kPrefix) ? stored_name.substr(kPrefix.size()) : stored_name);
     (belongs_to_method(name, *to.method) ? to.tensors : to.saved_modules)[name] = as_tensor(bytes, owner);
   }
 }
@@ -104,6 +109,12 @@ void load_saved_modules(const AdapterState& saved, Places& places, const std::st
     const bool keeps_type = value.scalar_type() == at::kFloat || value.scalar_type() == at::kBFloat16;
     (*linear)->replace_base(dense_linear(keeps_type ? value.contiguous() : value.to(at::kFloat)));
   }
+}
+
+bool stands_without_prefix(const json& published) {
+  return std::any_of(builtin_methods().begin(), builtin_methods().end(), [&](const MethodSpec& method) {
+    return !method.published.named_by_layer && method.published.peft_type == published.at("peft_type");
+  });
 }
 
 std::vector<std::string> known_peft_types() {
@@ -160,8 +171,16 @@ std::unique_ptr<Attachment> attach_adapter(const AdapterFiles& files, Places& pl
 }
 
 void write_adapter(const std::filesystem::path& folder, const Attachment& attachment, const AdapterOrigin& origin) {
+  write_adapter(folder, attachment.state(), attachment.published_config(), origin);
+}
+
+void write_adapter(const std::filesystem::path& folder, const AdapterState& state, const json& published_config, const AdapterOrigin& origin) {
   std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, tensor] : attachment.state()) tensors[std::string(kPrefix) + name] = tensor;
+  const bool bare = stands_without_prefix(published_config);
+  for (const auto& [name, tensor] : state) {
+    const bool whole_name = bare || name.starts_with(kSharedPrefix);
+    tensors[whole_name ? name : std::string(kPrefix) + name] = tensor;
+  }
   write_tensors(folder / "adapter_model.safetensors", tensors,
                 {{"format", "pt"}, {kFingerprintKey, origin.base_fingerprint}, {"graft.run_id", origin.run_id}});
 
@@ -171,7 +190,7 @@ void write_adapter(const std::filesystem::path& folder, const Attachment& attach
                  {"revision", nullptr},
                  {"inference_mode", true},
                  {"auto_mapping", nullptr}});
-  config.update(attachment.published_config());
+  config.update(published_config);
   write_file_atomically(folder / "adapter_config.json", config.dump(2) + "\n");
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <memory>
 #include <string>
 
@@ -35,5 +36,7 @@ struct AdapterOrigin {
 
 /// Writes both files, each atomically, the weights first.
 void write_adapter(const std::filesystem::path& folder, const Attachment& attachment, const AdapterOrigin& origin);
+/// The same for tensors and a config (an adapter_config.json without the keys that every method shares) of one's own.
+void write_adapter(const std::filesystem::path& folder, const AdapterState& state, const nlohmann::json& published_config, const AdapterOrigin& origin);
 
 }  // namespace graft::peft

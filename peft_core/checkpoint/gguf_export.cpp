@@ -40,6 +40,10 @@ at::Tensor expanded(std::span<const std::byte> bytes, GgmlType type, at::IntArra
   return values;
 }
 
+StoredType stored_type(GgmlType type) {
+  return type == GgmlType::kQ8_0 ? StoredType::kQ8_0 : type == GgmlType::kBF16 ? StoredType::kBf16 : StoredType::kF16;
+}
+
 /// The file's tensors and, when asked, the bytes of one.
 class ModelTensors {
  public:
@@ -61,11 +65,12 @@ class ModelTensors {
     if (options_.before_tensor) options_.before_tensor(tensor.name);
     at::NoGradGuard no_gradient;
     const auto exact = in_gguf_row_order(tensor.name, tensor.value(), model_.config()).to(at::kFloat).contiguous();
-    bytes_ = gguf_bytes(exact, layout_[index].type);
     const auto type = layout_[index].type;
+    bytes_ = gguf_bytes(type == GgmlType::kF32 ? exact : before_rounding(tensor, exact, options_.rounding, stored_type(type)), type);
     const auto back = type == GgmlType::kF32 ? exact : expanded(bytes_, type, exact.sizes());
     if (type != GgmlType::kF32) expect_finite(tensor.name, back, gguf_type_option(type));
     roundings_[index] = rounding_of(tensor.name, exact, back);
+    if (tensor.base) roundings_[index].kept.add(exact, back, in_gguf_row_order(tensor.name, tensor.base(), model_.config()));
     return bytes_;
   }
 

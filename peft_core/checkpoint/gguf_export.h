@@ -15,6 +15,7 @@ struct GgufExport {
   std::string name;                                   ///< general.name
   std::vector<formats::GgufEntry> tokenizer;          ///< tokenizer.*, as they go into the file
   std::function<void(const std::string& name)> before_tensor;  ///< progress; may throw to stop
+  Rounding rounding = Rounding::kNearest;             ///< of matrices that the adapter changes
 };
 
 /// The model with its adapter folded in, as one GGUF file that llama.cpp reads; each weight is rounded once, and one tensor stands in

@@ -167,7 +167,9 @@ std::shared_ptr<FrozenLinear> GgufSource::matrix(const std::string& name, const 
     const auto expanded = dense.scalar_type() == at::kBFloat16 ? at::kBFloat16 : at::kFloat;  // what blocks expand into
     dense.narrow(0, begin, count).copy_(stored_blocks->rows(begin, count, expanded));
   }
-  return frozen_from_dense(dense, storage, quantizable);
+  std::function<at::Tensor()> original;
+  if (stored_blocks->lossless()) original = [stored_blocks] { return stored_blocks->weight(); };
+  return frozen_from_dense(dense, storage, quantizable, std::move(original));
 }
 
 }  // namespace graft::peft

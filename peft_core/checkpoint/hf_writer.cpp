@@ -69,9 +69,12 @@ class ShardWriter {
     if (options_.before_tensor) options_.before_tensor(tensor.name);
     at::NoGradGuard no_gradient;
     const auto exact = tensor.value();
-    current_ = exact.to(options_.dtype).contiguous();
+    const bool wide = options_.dtype == at::kFloat;
+    const auto type = options_.dtype == at::kHalf ? StoredType::kF16 : StoredType::kBf16;
+    current_ = before_rounding(tensor, exact, wide ? Rounding::kNearest : options_.rounding, type).to(options_.dtype).contiguous();
     if (options_.dtype == at::kHalf) expect_finite(tensor.name, current_, "f16");
     roundings_[index] = rounding_of(tensor.name, exact, current_);
+    if (tensor.base) roundings_[index].kept.add(exact, current_, tensor.base());
     return as_bytes(current_).bytes;
   }
 

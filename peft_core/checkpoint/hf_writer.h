@@ -14,6 +14,7 @@ struct HfWeightOptions {
   at::ScalarType dtype = at::kFloat;             ///< fp32, fp16 or bf16
   int64_t shard_bytes = int64_t{4} << 30;        ///< a file is begun anew before it would grow beyond this
   std::function<void(const std::string& name)> before_tensor;  ///< progress; may throw to stop
+  Rounding rounding = Rounding::kNearest;
 };
 
 /// Writes `model.safetensors`, or shards with `model.safetensors.index.json`, each tensor rounded once. One tensor stands in memory at a

@@ -9,39 +9,58 @@
 namespace graft::peft {
 namespace {
 
-at::Tensor merged_weight(const LinearSlot& slot) {
+/// Of a linear layer or the embedding.
+at::Tensor merged_weight(const auto& slot) {
   at::NoGradGuard no_gradient;
   if (slot.adapter() != nullptr) return slot.adapter()->merged_weight(*slot.base());
   const auto stored = slot.base()->as_stored();
   return stored.defined() ? stored : slot.base()->weight();
 }
 
-MergedTensor merged_tensor(const LinearSlot& slot) {
+MergedTensor plain_tensor(const auto& slot) {
   return {slot.name() + ".weight", {slot.base()->out_features(), slot.base()->in_features()}, [&slot] { return merged_weight(slot); }};
+}
+
+MergedTensor merged_tensor(const LinearSlot& slot) {
+  auto tensor = plain_tensor(slot);
+  if (slot.adapter() == nullptr) return tensor;
+  tensor.base = [&slot] { return slot.base()->weight(); };
+  tensor.directions = [&slot] { return update_directions(*slot.adapter(), *slot.base()); };
+  return tensor;
+}
+
+MergedTensor merged_tensor(const EmbeddingSlot& slot) { return plain_tensor(slot); }
+
+/// A norm's weight or a bias; `slots` tells whose bias it is.
+MergedTensor merged_tensor(const ParameterSlot& parameter, const std::vector<LinearSlot*>& slots) {
+  const auto owner = std::find_if(slots.begin(), slots.end(), [&](const LinearSlot* slot) { return &slot->bias() == parameter.tensor; });
+  const auto* slot = owner == slots.end() ? nullptr : *owner;
+  return {parameter.name, parameter.tensor->sizes().vec(), [tensor = parameter.tensor, slot] {
+            const at::NoGradGuard no_gradient;
+            return slot == nullptr || slot->adapter() == nullptr ? tensor->detach() : slot->adapter()->merged_bias(tensor->detach());
+          }};
 }
 
 }  // namespace
 
 bool head_stays_tied(const CausalLm& model) {
   const auto& head = *model.places().head;
-  return model.config().tied_head && head.adapter() == nullptr && head.base() == model.embedding();
+  const auto& embedding = *model.places().embedding;
+  // One adapter may change both alike.
+  const bool same_adapter = dynamic_cast<const Adapter*>(embedding.adapter().get()) == head.adapter().get();
+  return model.config().tied_head && same_adapter && head.base() == embedding.base();
 }
 
 std::vector<MergedTensor> merged_tensors(const Places& places) {
   std::vector<MergedTensor> all;
   for (const auto* slot : places.linears) all.push_back(merged_tensor(*slot));
-  for (const auto& slot : places.parameters)
-    all.push_back({slot.name, slot.tensor->sizes().vec(), [tensor = slot.tensor] { return tensor->detach(); }});
+  for (const auto& parameter : places.parameters) all.push_back(merged_tensor(parameter, places.linears));
   return all;
 }
 
 std::vector<MergedTensor> merged_tensors(const CausalLm& model) {
   std::vector<MergedTensor> all;
-  const auto& embedding = model.embedding();
-  all.push_back({"model.embed_tokens.weight", {embedding->out_features(), embedding->in_features()}, [embedding] {
-                   const auto stored = embedding->as_stored();
-                   return stored.defined() ? stored : embedding->weight();
-                 }});
+  all.push_back(merged_tensor(*model.places().embedding));
   for (auto& tensor : merged_tensors(model.places())) all.push_back(std::move(tensor));
   if (!head_stays_tied(model)) all.push_back(merged_tensor(*model.places().head));
   return all;
@@ -61,6 +80,11 @@ TensorRounding rounding_of(const std::string& name, const at::Tensor& exact, con
     rounding.squared_error += error.square().sum(at::kDouble).item<double>();
   }
   return rounding;
+}
+
+at::Tensor before_rounding(const MergedTensor& tensor, const at::Tensor& exact, Rounding rounding, StoredType type) {
+  if (rounding == Rounding::kNearest || !tensor.directions) return exact;
+  return rounded_for_update(exact.to(at::kFloat), tensor.directions(), type);
 }
 
 void expect_finite(const std::string& name, const at::Tensor& stored, const std::string& type) {

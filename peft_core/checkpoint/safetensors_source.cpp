@@ -39,11 +39,12 @@ std::shared_ptr<FrozenLinear> SafetensorsSource::matrix(const std::string& name,
   const auto values = tensor(name);
   const bool as_it_stands = values.scalar_type() == storage.dtype && !(storage.quantize == Quantize::kNf4 && quantizable);
   return as_it_stands ? dense_linear(values, [files = file_.files(), part = stored(name).bytes] { let_go(files, part); })
-                      : frozen_from_dense(values, storage, quantizable);
+                      : frozen_from_dense(values, storage, quantizable, [values] { return values; });
 }
 
-std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable) {
-  if (storage.quantize == Quantize::kNf4 && quantizable) return nf4_linear(stored);
+std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable,
+                                                std::function<at::Tensor()> original) {
+  if (storage.quantize == Quantize::kNf4 && quantizable) return nf4_linear(stored, /*block_size=*/64, std::move(original));
   return dense_linear(stored.to(storage.dtype).contiguous());
 }
 

@@ -24,7 +24,8 @@ class SafetensorsSource final : public WeightSource {
   std::string where_;
 };
 
-/// A dense weight held as `storage` asks: the stored tensor itself where it already has the wanted dtype.
-std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable);
+/// A dense weight held as `storage` asks: the stored tensor itself where it already has the wanted dtype. `original` as for nf4_linear().
+std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable,
+                                                std::function<at::Tensor()> original = {});
 
 }  // namespace graft::peft

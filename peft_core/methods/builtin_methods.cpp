@@ -1,8 +1,36 @@
-#include "peft_core/methods/released/bitfit.h"
+#include "peft_core/methods/low_rank/astra.h"
 #include "peft_core/methods/low_rank/dora.h"
+#include "peft_core/methods/low_rank/eva.h"
+#include "peft_core/methods/low_rank/gralora.h"
+#include "peft_core/methods/low_rank/hira.h"
+#include "peft_core/methods/low_rank/lily.h"
+#include "peft_core/methods/low_rank/loftq.h"
 #include "peft_core/methods/low_rank/lora.h"
+#include "peft_core/methods/low_rank/lora_fa.h"
+#include "peft_core/methods/low_rank/lora_ga.h"
+#include "peft_core/methods/low_rank/lora_plus.h"
+#include "peft_core/methods/low_rank/nora.h"
+#include "peft_core/methods/low_rank/olora.h"
+#include "peft_core/methods/low_rank/orthogonal.h"
+#include "peft_core/methods/low_rank/pissa.h"
+#include "peft_core/methods/low_rank/vera.h"
 #include "peft_core/methods/method.h"
+#include "peft_core/methods/released/bitfit.h"
 #include "peft_core/methods/released/norm_tuning.h"
+#include "peft_core/methods/released/trainable_tokens.h"
+#include "peft_core/methods/sequence/bottleneck.h"
+#include "peft_core/methods/sequence/hrm.h"
+#include "peft_core/methods/sequence/prefix_tuning.h"
+#include "peft_core/methods/sequence/prompt_tuning.h"
+#include "peft_core/methods/spectral/c3a.h"
+#include "peft_core/methods/spectral/fourierft.h"
+#include "peft_core/methods/structured/hra.h"
+#include "peft_core/methods/structured/ia3.h"
+#include "peft_core/methods/structured/loha.h"
+#include "peft_core/methods/structured/lokr.h"
+#include "peft_core/methods/structured/miss.h"
+#include "peft_core/methods/structured/oft.h"
+#include "peft_core/methods/structured/shira.h"
 
 namespace graft::peft {
 
@@ -11,8 +39,36 @@ const std::vector<MethodSpec>& builtin_methods() {
   static const std::vector<MethodSpec> methods = {
       lora_method(),
       dora_method(),
+      lora_plus_method(),
+      lora_fa_method(),
+      pissa_method(),
+      olora_method(),
+      orthogonal_method(),
+      eva_method(),
+      loftq_method(),
+      lora_ga_method(),
+      astra_method(),
+      nora_method(),
+      vera_method(),
+      gralora_method(),
+      hira_method(),
+      lily_method(),
+      loha_method(),
+      lokr_method(),
+      miss_method(),
+      oft_method(),
+      hra_method(),
+      ia3_method(),
+      shira_method(),
+      fourierft_method(),
+      c3a_method(),
       bitfit_method(),
       norm_tuning_method(),
+      trainable_tokens_method(),
+      prompt_tuning_method(),
+      prefix_tuning_method(),
+      bottleneck_method(),
+      hrm_method(),
   };
   return methods;
 }

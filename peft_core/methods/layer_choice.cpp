@@ -42,6 +42,8 @@ nlohmann::json published_targets(const LayerChoice& choice, const std::vector<Li
 }
 
 void read_published_targets(const nlohmann::json& published, nlohmann::json& method) {
+  if (const auto found = published.find("fan_in_fan_out"); found != published.end() && *found == true)
+    throw InvalidArgument({.where = "adapter_config.json", .what = "uses fan_in_fan_out", .expected = "weights of shape (out, in)"});
   method["targets"] = published.at("target_modules");
   if (const auto found = published.find("exclude_modules"); found != published.end() && !found->empty()) method["exclude"] = *found;
   if (const auto found = published.find("layers_to_transform"); found != published.end() && !found->is_null())

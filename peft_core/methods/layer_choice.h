@@ -34,6 +34,7 @@ std::vector<LinearSlot*> chosen_slots(const Places& places, const LayerChoice& c
 nlohmann::json published_targets(const LayerChoice& choice, const std::vector<LinearSlot*>& slots);
 
 /// Puts target_modules, exclude_modules and layers_to_transform of an adapter_config.json into a `method` section.
+/// Throws InvalidArgument for fan_in_fan_out: weights that lie the other way round, which no model here has.
 void read_published_targets(const nlohmann::json& published, nlohmann::json& method);
 
 /// Options of single layers: "expression over the name's end -> value", as PEFT's rank_pattern. Remembers which expressions were used.

@@ -42,6 +42,8 @@ struct AttachContext {
   uint64_t seed;                   ///< decides random starts
   const Calibration* calibration;  ///< null: there is no data at hand
   bool restoring;                  ///< all saved tensors will be overwritten, so nothing need be computed for their start
+  /// Token ids of a text, as a whole input of the model; empty: there is no tokenizer at hand.
+  std::function<std::vector<int64_t>(const std::string& text)> token_ids;
 };
 
 /// A method at work on one model. It owns its adapters; the model's slots share them.
@@ -57,6 +59,8 @@ class Attachment {
     (void)step;
     return false;
   }
+  /// True if a trainable tensor may be without effect for many steps: layers that fall out at random, experts that are seldom asked.
+  virtual bool parts_may_rest() const { return false; }
   /// What is saved, under the published names; shares memory with the leaves.
   virtual AdapterState state() const = 0;
   /// `adapter_config.json` as Hugging Face PEFT writes it, without the keys that every method shares.
@@ -73,6 +77,8 @@ struct MethodTraits {
   bool mergeable = true;
   bool exact_gradient = true;
   bool needs_calibration = false;  ///< its start is computed from samples of the task
+  bool on_quantised_files = true;  ///< false: the weights have to be at hand as they were before they were quantised
+  bool identity_up_to_rounding = false;  ///< with identity_at_start: what is added is a product that is zero in exact arithmetic only
 };
 
 /// How a method's files are told from others'.
@@ -80,6 +86,7 @@ struct PublishedForm {
   std::string peft_type;                   ///< "LORA", ...
   std::vector<std::string> keys;           ///< of adapter_config.json that it reads or writes
   std::vector<std::string> tensor_marks;   ///< a tensor whose name holds one of these is the method's own; others are saved modules
+  bool named_by_layer = true;              ///< false: its tensors belong to no layer and stand without PEFT's prefix "base_model.model."
 };
 
 struct MethodSpec {

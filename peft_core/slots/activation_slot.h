@@ -15,6 +15,10 @@ struct ActivationCall {
   const ForwardContext& context;
   std::span<const int32_t> lengths;  ///< tokens of each sequence, end to end in the rows
   uint64_t slot_seed;                ///< differs from slot to slot
+  const at::Tensor& input;           ///< what the block was given: the normed stream, (N, C)
+  /// What the adapter carries along each sequence from call to call, undefined where a sequence begins; it puts a new tensor in its place.
+  /// Empty: every sequence is whole.
+  std::span<at::Tensor* const> states;
 };
 
 /// Changes what a block of the model puts out: a bottleneck layer after it, a state-space layer along the sequence.
@@ -36,7 +40,9 @@ class ActivationSlot {
 
   const std::string& name() const { return name_; }  ///< of the block: "model.layers.0.mlp"
   int64_t width() const { return width_; }           ///< C
-  at::Tensor forward(const at::Tensor& h, std::span<const int32_t> lengths, const ForwardContext& context) const;
+  /// h: what the block puts out for `input`; see ActivationCall for the rest.
+  at::Tensor forward(const at::Tensor& h, const at::Tensor& input, std::span<const int32_t> lengths, const ForwardContext& context,
+                     std::span<at::Tensor* const> states = {}) const;
 
   /// Throws InvalidArgument if there is an adapter already.
   void attach(std::shared_ptr<const ActivationAdapter> adapter);

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "peft_core/slots/adapter_choice.h"
 #include "peft_core/slots/frozen_linear.h"
 
 namespace graft::peft {
@@ -17,6 +19,8 @@ namespace graft::peft {
 struct ForwardContext {
   bool training = false;
   uint64_t dropout_seed = 0;
+  /// Where several adapters stand side by side, those that work in this pass; null: each with its own weight.
+  std::shared_ptr<const AdapterChoice> adapters;
 };
 
 /// What a slot tells its adapter about a call.
@@ -29,6 +33,14 @@ struct SlotCall {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
+/// An update of a weight as the product scale · b a.
+struct LowRankUpdate {
+  at::Tensor a;        ///< (r, in)
+  at::Tensor b;        ///< (out, r)
+  double scale = 1;
+  double dropout = 0;  ///< of its input, while training
+};
+
 /// Changes what one linear layer computes. Knows neither the model nor how the base stores its weight.
 class Adapter {
  public:
@@ -39,8 +51,12 @@ class Adapter {
   virtual at::Tensor merged_weight(const FrozenLinear& base) const = 0;
   /// Trainable leaves under their published names: "lora_A.weight", ...
   virtual NamedTensors parameters() const = 0;
-  /// Further tensors that are saved with them but not trained.
+  /// Further tensors that are saved with them but not trained. One of a leaf's name is saved in the leaf's place, which is a part of it.
   virtual NamedTensors fixed() const { return {}; }
+  /// The bias that goes with merged_weight(), (out). Asked for only where the layer has one.
+  virtual at::Tensor merged_bias(const at::Tensor& bias) const { return bias; }
+  /// The adapter's own factors where it does nothing but add their product to the weight: such adapters share one product of the base.
+  virtual std::optional<LowRankUpdate> low_rank() const { return std::nullopt; }
 };
 
 }  // namespace graft::peft

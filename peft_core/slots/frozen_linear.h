@@ -54,6 +54,12 @@ class FrozenLinear {
   virtual at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const = 0;
   /// Either product on matrix units.
   virtual at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const = 0;
+
+ public:
+  /// The weight as it was before it was quantised, fp32, a copy of its own; undefined where that cannot be had. Read from the file once more.
+  virtual at::Tensor original() const { return lossless() ? weight() : at::Tensor(); }
+
+ protected:
   int64_t columns(ops::Side side) const { return side == ops::Side::kForward ? out_features_ : in_features_; }
 
  private:

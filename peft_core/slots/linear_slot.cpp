@@ -28,6 +28,7 @@ void LinearSlot::merge(at::ScalarType dtype) {
   if (adapter_ == nullptr) return;
   at::NoGradGuard no_gradient;
   base_ = dense_linear(adapter_->merged_weight(*base_).to(dtype));
+  if (bias_.defined()) bias_ = adapter_->merged_bias(bias_);
   adapter_ = nullptr;
 }
 

@@ -22,9 +22,17 @@ class PromptSlot {
 /// The place before a layer's keys and values, where a method may put virtual ones (prefix tuning). They carry no position.
 class PrefixSlot {
  public:
+  PrefixSlot() = default;
+  PrefixSlot(int64_t heads, int64_t head_size) : heads_(heads), head_size_(head_size) {}
+
+  int64_t heads() const { return heads_; }          ///< Hk
+  int64_t head_size() const { return head_size_; }  ///< D
   /// (P, Hk, D) fp32 each; undefined: none.
   at::Tensor keys, values;
   int64_t count() const { return keys.defined() ? keys.size(0) : 0; }
+
+ private:
+  int64_t heads_ = 0, head_size_ = 0;
 };
 
 /// `count` rows of `head` (count, …) before each sequence's rows of x (N, …): -> (N + count · S, …) in x's dtype.

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "kernels/base/error.h"
 #include "kernels/nf4/nf4.h"
 
 namespace graft::peft {
@@ -31,8 +32,13 @@ int64_t rows_a_task(int64_t columns) { return std::max<int64_t>(1, 16384 / colum
 
 class Nf4Linear final : public FrozenLinear {
  public:
-  Nf4Linear(const at::Tensor& weight, int64_t block_size)
-      : FrozenLinear(weight.size(0), weight.size(1)), stored_(quantized(weight, block_size)) {}
+  Nf4Linear(const at::Tensor& weight, int64_t block_size, std::function<at::Tensor()> original)
+      : FrozenLinear(weight.size(0), weight.size(1)), stored_(quantized(weight, block_size)), original_(std::move(original)) {}
+
+  at::Tensor original() const override { return original_ ? original_().to(at::kFloat, false, /*copy=*/true) : at::Tensor(); }
+
+  Nf4Linear(kernels::Nf4Weight stored, int64_t out_features, int64_t in_features)
+      : FrozenLinear(out_features, in_features), stored_(std::move(stored)) {}
 
   std::string storage() const override { return "nf4"; }
   bool lossless() const override { return false; }
@@ -81,6 +87,7 @@ class Nf4Linear final : public FrozenLinear {
   }
 
   kernels::Nf4Weight stored_;
+  std::function<at::Tensor()> original_;
 };
 
 class GgufLinear final : public FrozenLinear {
@@ -137,8 +144,13 @@ class GgufLinear final : public FrozenLinear {
 
 }  // namespace
 
-std::shared_ptr<FrozenLinear> nf4_linear(const at::Tensor& weight, int64_t block_size) {
-  return std::make_shared<Nf4Linear>(weight, block_size);
+std::shared_ptr<FrozenLinear> nf4_linear(const at::Tensor& weight, int64_t block_size, std::function<at::Tensor()> original) {
+  return std::make_shared<Nf4Linear>(weight, block_size, std::move(original));
+}
+
+std::shared_ptr<FrozenLinear> nf4_linear(kernels::Nf4Weight stored, int64_t out_features, int64_t in_features) {
+  GRAFT_ASSERT(stored.count == out_features * in_features);
+  return std::make_shared<Nf4Linear>(std::move(stored), out_features, in_features);
 }
 
 std::shared_ptr<FrozenLinear> gguf_linear(kernels::GgmlType type, int64_t out_features, int64_t in_features,

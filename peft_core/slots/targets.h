@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "peft_core/slots/activation_slot.h"
+#include "peft_core/slots/embedding_slot.h"
 #include "peft_core/slots/linear_slot.h"
 #include "peft_core/slots/prompt_slot.h"
 
@@ -22,6 +23,7 @@ struct ParameterSlot {
 struct Places {
   std::vector<LinearSlot*> linears;        ///< all but the head
   LinearSlot* head = nullptr;
+  EmbeddingSlot* embedding = nullptr;
   std::vector<ParameterSlot> parameters;
   std::vector<ActivationSlot*> activations;  ///< after each block, in the model's order
   PromptSlot* prompt = nullptr;

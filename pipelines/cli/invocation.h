@@ -16,7 +16,8 @@ namespace graft::pipelines {
 enum class Option {
   kModel, kData, kEvalData, kMethod, kConfig, kSet, kAdapter, kInitAdapter, kResume, kDryRun, kOut, kTask, kPrompt,
   kMaxNewTokens, kTemperature, kFormat, kType, kSeed, kKernels, kTokenize, kLogits, kMethods,
-  kInput, kClasses, kClassesFile, kShots, kSource, kTarget, kQuiet, kHelp
+  kInput, kClasses, kClassesFile, kShots, kSource, kTarget,
+  kAdapters, kWeights, kCombination, kDensity, kMajoritySign, kRank, kRounding, kQuiet, kHelp
 };
 
 /// What a user asked for. Options that were not given are empty.
@@ -47,6 +48,13 @@ struct Invocation {
   std::string classes, classes_file; ///< --classes A,B,C, --classes-file FILE
   std::optional<int64_t> shots;      ///< --shots K
   std::string source, target;        ///< --source DIR, --target DIR
+  std::vector<std::string> adapters; ///< --adapters [NAME=]RUN|DIR...
+  std::vector<std::string> weights;  ///< --weights W...
+  std::string combination;           ///< --combination NAME
+  std::optional<double> density;     ///< --density D
+  std::string majority_sign;         ///< --majority-sign total|frequency
+  std::optional<int64_t> rank;       ///< --rank R
+  std::string rounding;              ///< --rounding nearest|update
   bool quiet = false;
   bool help = false;
 

@@ -17,6 +17,8 @@ namespace {
 using data::Record;
 using Json = nlohmann::ordered_json;
 
+constexpr int64_t kBatchTokens = 2048;
+
 Json interval_json(const Interval& interval) { return {interval.low, interval.high}; }
 
 std::string id_of(const Record& record) { return record.id.empty() ? data::place_of(record) : record.id; }
@@ -25,16 +27,31 @@ std::vector<std::string> gold_answers(const Record& record) {
   return record.answers.empty() ? std::vector<std::string>{std::string(data::answer_of(record))} : record.answers;
 }
 
+/// What the model is told for one item.
+peft::ForwardContext context_of(const EvaluationOptions& options, const Record& record) {
+  if (!options.adapters) return {};
+  return {.adapters = peft::AdapterChoice::for_all(options.adapters(record))};
+}
+
+std::vector<peft::AdapterWeights> adapters_of(const EvaluationOptions& options, const std::vector<Record>& records) {
+  std::vector<peft::AdapterWeights> all;
+  if (!options.adapters) return all;
+  for (const auto& record : records) all.push_back(options.adapters(record));
+  return all;
+}
+
 /// Mean log p of `answer` after the prompt, per option token.
-double mean_log_likelihood(const LanguageModel& language, const std::vector<data::TokenId>& prompt, const std::string& answer) {
+double mean_log_likelihood(const LanguageModel& language, const std::vector<data::TokenId>& prompt, const std::string& answer,
+                           const peft::ForwardContext& context) {
   data::TokenSample sample{.ids = prompt, .learn = std::vector<uint8_t>(prompt.size(), 0)};
   for (const auto id : language.tokenizer->encode(answer, data::SpecialText::kPlain)) sample.ids.push_back(id), sample.learn.push_back(1);
-  const auto sum = held_out_nll(*language.model, data::TokenSet({sample}));
+  const auto sum = held_out_nll(*language.model, data::TokenSet({sample}), kBatchTokens, context);
   return sum.targets == 0 ? -INFINITY : -sum.nats / static_cast<double>(sum.targets);
 }
 
 /// The letter whose option text is likeliest after the question without the list of options.
-std::string likeliest_option(const LanguageModel& language, const TextEncoding& encoding, const Record& record) {
+std::string likeliest_option(const LanguageModel& language, const TextEncoding& encoding, const Record& record,
+                             const peft::ForwardContext& context) {
   auto question = record;
   question.choices.clear();
   auto turns = record.turns;
@@ -44,7 +61,7 @@ std::string likeliest_option(const LanguageModel& language, const TextEncoding& 
   size_t best = 0;
   double best_score = -INFINITY;
   for (size_t i = 0; i < record.choices.size(); ++i)
-    if (const double score = mean_log_likelihood(language, prompt, record.choices[i]); score > best_score)
+    if (const double score = mean_log_likelihood(language, prompt, record.choices[i], context); score > best_score)
       best = i, best_score = score;
   return std::string(1, static_cast<char>('A' + best));
 }
@@ -76,13 +93,16 @@ Evaluation::Evaluation(Evaluation&&) noexcept = default;
 Evaluation& Evaluation::operator=(Evaluation&&) noexcept = default;
 
 std::vector<std::string> greedy_texts(const LanguageModel& language, const TextEncoding& encoding,
-                                      const std::vector<std::vector<data::TokenId>>& prompts, const EvaluationOptions& options) {
+                                      const std::vector<std::vector<data::TokenId>>& prompts, const EvaluationOptions& options,
+                                      const std::vector<peft::AdapterWeights>& adapters) {
   std::vector<std::string> texts;
   const auto stop = encoding.format ? data::stop_tokens(*language.tokenizer, *encoding.format) : std::vector<data::TokenId>{};
   for (size_t begin = 0; begin < prompts.size(); begin += static_cast<size_t>(options.batch_size)) {
     const auto end = std::min(prompts.size(), begin + static_cast<size_t>(options.batch_size));
     const std::vector<std::vector<data::TokenId>> group(prompts.begin() + static_cast<long>(begin), prompts.begin() + static_cast<long>(end));
-    for (const auto& ids : generate(*language.model, group, stop, {.max_new_tokens = options.max_new_tokens, .vocabulary = language.tokenizer->vocabulary_size()}))
+    SamplingOptions sampling{.max_new_tokens = options.max_new_tokens, .vocabulary = language.tokenizer->vocabulary_size()};
+    if (!adapters.empty()) sampling.adapters.assign(adapters.begin() + static_cast<long>(begin), adapters.begin() + static_cast<long>(end));
+    for (const auto& ids : generate(*language.model, group, stop, sampling))
       texts.push_back(language.tokenizer->decode(ids, /*skip_special=*/true));
   }
   return texts;
@@ -98,7 +118,7 @@ Evaluation evaluate_perplexity(const LanguageModel& language, const TextEncoding
     const auto samples = data::part_of(encoded.samples, next, encoded.samples_of[i]);
     next += encoded.samples_of[i];
     if (samples.size() == 0) continue;
-    const auto sum = held_out_nll(*language.model, samples);
+    const auto sum = held_out_nll(*language.model, samples, kBatchTokens, context_of(options, records[i]));
     if (sum.targets == 0) continue;
     all.nats += sum.nats, all.targets += sum.targets;
     result.predictions().push_back({{"id", id_of(records[i])}, {"loss", sum.nats / static_cast<double>(sum.targets)}, {"tokens", sum.targets}});
@@ -119,8 +139,8 @@ Evaluation evaluate_choice(const LanguageModel& language, const TextEncoding& en
     prompts.push_back(encode_prompt(*language.tokenizer, encoding, items[i]));
     shuffled_prompts.push_back(encode_prompt(*language.tokenizer, encoding, items[i], orders.back()));
   }
-  const auto texts = greedy_texts(language, encoding, prompts, options);
-  const auto shuffled_texts = greedy_texts(language, encoding, shuffled_prompts, options);
+  const auto texts = greedy_texts(language, encoding, prompts, options, adapters_of(options, items));
+  const auto shuffled_texts = greedy_texts(language, encoding, shuffled_prompts, options, adapters_of(options, items));
 
   Evaluation result;
   ChoiceTally by_letter, by_letter_shuffled, by_likelihood;
@@ -135,7 +155,7 @@ Evaluation evaluate_choice(const LanguageModel& language, const TextEncoding& en
     Json line = {{"id", id_of(item)}, {"gold", item.gold}, {"generated", texts[i]}, {"letters", first.back().value_or("")},
                  {"correct", right}, {"letters_shuffled", second.back().value_or("")}};
     if (item.gold.size() == 1) {
-      line["likeliest"] = likeliest_option(language, encoding, item);
+      line["likeliest"] = likeliest_option(language, encoding, item, context_of(options, item));
       by_likelihood.add(line["likeliest"].get<std::string>(), item.gold);
     }
     result.predictions().push_back(std::move(line));
@@ -150,7 +170,7 @@ Evaluation evaluate_answers(const LanguageModel& language, const TextEncoding& e
                             const EvaluationOptions& options) {
   std::vector<std::vector<data::TokenId>> prompts;
   for (const auto& record : records) prompts.push_back(encode_prompt(*language.tokenizer, encoding, record));
-  const auto texts = greedy_texts(language, encoding, prompts, options);
+  const auto texts = greedy_texts(language, encoding, prompts, options, adapters_of(options, records));
 
   Evaluation result;
   std::vector<double> exact, f1, rouge;

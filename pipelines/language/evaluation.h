@@ -31,6 +31,8 @@ struct EvaluationOptions {
   int64_t max_new_tokens = 128;
   int64_t batch_size = 16;   ///< prompts that are continued together
   uint64_t seed = 42;        ///< of the shuffled option order
+  /// Which of several adapters work on an item (see row_adapters.h); none: as the model has them.
+  std::function<peft::AdapterWeights(const data::Record&)> adapters = {};
 };
 
 /// Mean −log p of the learnt tokens (see TextEncoding) and its exponential, per item and over all.
@@ -47,8 +49,9 @@ Evaluation evaluate_choice(const LanguageModel& language, const TextEncoding& en
 Evaluation evaluate_answers(const LanguageModel& language, const TextEncoding& encoding, const std::vector<data::Record>& records,
                             const EvaluationOptions& options);
 
-/// Greedy texts for prompts, `batch_size` at a time.
+/// Greedy texts for prompts, `batch_size` at a time. `adapters`: those of each prompt, or none.
 std::vector<std::string> greedy_texts(const LanguageModel& language, const TextEncoding& encoding,
-                                      const std::vector<std::vector<data::TokenId>>& prompts, const EvaluationOptions& options);
+                                      const std::vector<std::vector<data::TokenId>>& prompts, const EvaluationOptions& options,
+                                      const std::vector<peft::AdapterWeights>& adapters = {});
 
 }  // namespace graft::pipelines

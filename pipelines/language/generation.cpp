@@ -54,21 +54,33 @@ class Generator {
     c.cache = model_.cache_for(length + options_.max_new_tokens);
     const std::vector<int32_t> lengths{static_cast<int32_t>(length)};
     peft::SequenceCache* caches[] = {&c.cache};
-    const auto hidden = model_.extend(peft::TokenStream::of(prompt, lengths), caches);
-    choose(c, model_.logits(hidden.narrow(0, length - 1, 1)));
+    const size_t numbers[] = {number};
+    const auto hidden = model_.extend(peft::TokenStream::of(prompt, lengths), caches, context_of(numbers, lengths));
+    const std::vector<int32_t> last{1};
+    choose(c, model_.logits(hidden.narrow(0, length - 1, 1), context_of(numbers, last)));
     return c;
   }
 
   void step(std::span<Continuation* const> running) {
     std::vector<TokenId> ids;
     std::vector<peft::SequenceCache*> caches;
-    for (auto* c : running) ids.push_back(c->next), caches.push_back(&c->cache);
+    std::vector<size_t> numbers;
+    for (auto* c : running) ids.push_back(c->next), caches.push_back(&c->cache), numbers.push_back(c->number);
     const std::vector<int32_t> lengths(running.size(), 1);
-    const auto logits = model_.logits(model_.extend(peft::TokenStream::of(ids, lengths), caches));
+    const auto context = context_of(numbers, lengths);
+    const auto logits = model_.logits(model_.extend(peft::TokenStream::of(ids, lengths), caches, context), context);
     for (size_t i = 0; i < running.size(); ++i) choose(*running[i], logits.narrow(0, static_cast<int64_t>(i), 1));
   }
 
  private:
+  /// The adapters of prompts that lie end to end, with so many tokens each.
+  peft::ForwardContext context_of(std::span<const size_t> prompts, std::span<const int32_t> lengths) const {
+    if (options_.adapters.empty()) return {};
+    std::vector<peft::AdapterWeights> weights;
+    for (const auto number : prompts) weights.push_back(options_.adapters.at(number));
+    return {.adapters = peft::AdapterChoice::for_sequences(weights, lengths)};
+  }
+
   void choose(Continuation& c, const at::Tensor& logits) {
     if (static_cast<int64_t>(c.produced.size()) >= options_.max_new_tokens) return void(c.running = false);
     const auto count = options_.vocabulary > 0 ? std::min(options_.vocabulary, logits.numel()) : logits.numel();
@@ -96,6 +108,9 @@ class Generator {
 std::vector<std::vector<TokenId>> generate(const peft::CausalLm& model, const std::vector<std::vector<TokenId>>& prompts,
                                            std::span<const TokenId> stop, const SamplingOptions& options, const OnToken& on_token) {
   if (!(options.temperature >= 0)) throw InvalidArgument({.where = "--temperature", .what = "is below 0"});
+  if (!options.adapters.empty() && options.adapters.size() != prompts.size())
+    throw InvalidArgument({.where = "adapters", .what = "need one choice for each prompt", .expected = std::to_string(prompts.size()),
+                           .got = std::to_string(options.adapters.size())});
   Generator generator(model, stop, options, on_token);
   std::vector<Continuation> all;
   all.reserve(prompts.size());

@@ -16,6 +16,7 @@ struct SamplingOptions {
   int64_t top_k = 0;        ///< only the k likeliest; 0: all
   double top_p = 1;         ///< the smallest set with this much probability
   uint64_t seed = 42;
+  std::vector<peft::AdapterWeights> adapters = {};  ///< of each prompt, where several adapters stand side by side; none: as the model has them
   int64_t vocabulary = 0;   ///< only ids below it: models often have more rows than their tokenizer has ids; 0: all
 };
 

@@ -24,10 +24,17 @@ LanguageModel load_language_model(const std::filesystem::path& path, const BaseC
 }
 
 void load_adapter(LanguageModel& language, const std::filesystem::path& folder, const BaseConfig& config) {
+  if (peft::is_mixture(folder)) return load_adapters(language, peft::read_mixture(folder), config);
   const auto files = peft::read_adapter(folder);
   language.attachment = peft::attach_adapter(files, language.model->places(), language.files.fingerprint, config.accept_other,
                                              folder.string());
   language.adapter_unknown_keys = files.unknown_keys;
+}
+
+void load_adapters(LanguageModel& language, const std::vector<peft::MixturePart>& parts, const BaseConfig& config) {
+  auto mixture = peft::attach_mixture(parts, language.model->places(), language.files.fingerprint, config.accept_other);
+  language.mixture = mixture.get();
+  language.attachment = std::move(mixture);
 }
 
 data::ChatFormat chosen_chat_format(const LanguageModel& language, const std::string& name) {

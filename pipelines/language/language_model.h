@@ -3,11 +3,13 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "data_loaders/text/chat_format.h"
 #include "data_loaders/text/tokenizer.h"
 #include "peft_core/backbones/causal_lm.h"
 #include "peft_core/checkpoint/adapter_files.h"
+#include "peft_core/checkpoint/mixture_files.h"
 #include "peft_core/checkpoint/model_files.h"
 #include "pipelines/language/base_config.h"
 
@@ -19,6 +21,7 @@ struct LanguageModel {
   std::unique_ptr<peft::CausalLm> model;
   std::shared_ptr<const data::Tokenizer> tokenizer;  ///< none after load_base_model
   std::unique_ptr<peft::Attachment> attachment;  ///< none: the base alone
+  const peft::AdapterMixture* mixture = nullptr; ///< the attachment where it holds several adapters
   std::string adapter_unknown_keys;              ///< of the adapter that was loaded
 };
 
@@ -29,8 +32,10 @@ LanguageModel load_base_model(const std::filesystem::path& path, const BaseConfi
 /// the model's vocabulary.
 LanguageModel load_language_model(const std::filesystem::path& path, const BaseConfig& config);
 
-/// Attaches the adapter of a run or PEFT folder.
+/// Attaches the adapter of a run or PEFT folder, or all of a mixture's folder.
 void load_adapter(LanguageModel& language, const std::filesystem::path& folder, const BaseConfig& config);
+/// Attaches several adapters.
+void load_adapters(LanguageModel& language, const std::vector<peft::MixturePart>& parts, const BaseConfig& config);
 
 /// The chat format by name, or "auto": the one of the model's own files.
 data::ChatFormat chosen_chat_format(const LanguageModel& language, const std::string& name);

@@ -1,5 +1,7 @@
 #include "pipelines/language/language_task.h"
 
+#include <set>
+
 #include "kernels/base/error.h"
 #include "peft_core/base/rng.h"
 
@@ -22,14 +24,14 @@ std::vector<int64_t> next_indices(const data::TokenSet& samples, int64_t& next, 
 
 }  // namespace
 
-NllSum held_out_nll(const peft::CausalLm& model, const data::TokenSet& samples, int64_t tokens) {
+NllSum held_out_nll(const peft::CausalLm& model, const data::TokenSet& samples, int64_t tokens, const peft::ForwardContext& context) {
   at::NoGradGuard no_gradient;
   NllSum sum;
   for (int64_t next = 0; next < samples.size();) {
     const auto batch = data::batch(samples, next_indices(samples, next, tokens));
     if (batch.target_count() == 0) continue;
-    const auto hidden = model.hidden_states(peft::TokenStream::of(batch.ids, batch.lengths), {});
-    sum.nats += model.target_nll(hidden, as_tensor(batch.targets)).sum(at::kDouble).item<double>();
+    const auto hidden = model.hidden_states(peft::TokenStream::of(batch.ids, batch.lengths), context);
+    sum.nats += model.target_nll(hidden, as_tensor(batch.targets), nullptr, context).sum(at::kDouble).item<double>();
     sum.targets += batch.target_count();
   }
   return sum;
@@ -82,6 +84,9 @@ std::vector<ParameterGroup> LanguageTask::trainable_parameters() {
   std::vector<ParameterGroup> groups;
   for (auto& group : language_.attachment->trainable()) {
     const double plus = group.name == "lora_B" ? options_.lora_plus_ratio : 1.0;
+    if (plus != 1 && group.learning_rate_factor != 1)
+      throw InvalidArgument({.where = "train.lora_plus_ratio", .what = "the method has a learning rate ratio of its own",
+                             .hint = "leave train.lora_plus_ratio at 1, or use the method lora"});
     groups.push_back({.name = group.name, .parameters = std::move(group.parameters),
                       .learning_rate_factor = plus * group.learning_rate_factor, .weight_decay = group.weight_decay});
   }
@@ -95,6 +100,16 @@ std::vector<std::pair<std::string, at::Tensor>> LanguageTask::frozen_tensors() {
   for (const auto& slot : language_.model->places().parameters)
     if (!slot.tensor->requires_grad()) frozen.emplace_back(slot.name, *slot.tensor);
   return frozen;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> LanguageTask::start_tensors() {
+  std::set<std::pair<const void*, int64_t>> trained;
+  for (const auto& group : language_.attachment->trainable())
+    for (const auto& [name, tensor] : group.parameters) trained.emplace(tensor.data_ptr(), tensor.numel());
+  std::vector<std::pair<std::string, at::Tensor>> start;
+  for (const auto& [name, tensor] : language_.attachment->state())
+    if (!trained.contains({tensor.data_ptr(), tensor.numel()})) start.emplace_back(name, tensor);
+  return start;
 }
 
 void LanguageTask::save(const std::string& run_dir) { peft::write_adapter(run_dir, *language_.attachment, options_.origin); }

@@ -28,7 +28,7 @@ struct NllSum {
 };
 
 /// Over all samples, in batches of about `tokens` tokens; no gradient.
-NllSum held_out_nll(const peft::CausalLm& model, const data::TokenSet& samples, int64_t tokens = 2048);
+NllSum held_out_nll(const peft::CausalLm& model, const data::TokenSet& samples, int64_t tokens = 2048, const peft::ForwardContext& context = {});
 
 /// Next-token prediction on tokenised samples: what every language application trains.
 class LanguageTask final : public TrainTask {
@@ -43,7 +43,9 @@ class LanguageTask final : public TrainTask {
   Metrics evaluate() override;
   std::vector<ParameterGroup> trainable_parameters() override;
   std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() override;
+  std::vector<std::pair<std::string, at::Tensor>> start_tensors() override;
   bool after_step(int64_t step) override { return language_.attachment->after_step(step); }
+  bool parts_may_rest() const override { return language_.attachment->parts_may_rest(); }
   void save(const std::string& run_dir) override;
 
  private:

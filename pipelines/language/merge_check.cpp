@@ -29,6 +29,8 @@ void add(TensorRounding& sum, const TensorRounding& part) {
   sum.largest = std::max(sum.largest, part.largest);
   sum.squared_error += part.squared_error;
   sum.squared_weight += part.squared_weight;
+  sum.kept.product += part.kept.product;
+  sum.kept.squared_update += part.kept.squared_update;
 }
 
 double relative(const TensorRounding& rounding) {
@@ -66,8 +68,17 @@ void refuse_unmergeable(const peft::MethodSpec& method, const std::string& where
 UnmergedModel load_unmerged(const std::filesystem::path& model, const std::filesystem::path& adapter, BaseConfig config) {
   config.compute = "fp32";
   UnmergedModel unmerged;
+  if (!adapter.empty() && peft::is_mixture(adapter)) {
+    const auto parts = peft::read_mixture(adapter);
+    for (const auto& part : parts) refuse_unmergeable(*peft::read_adapter(part.folder).method, part.folder.string());
+    unmerged.language = load_base_model(model, config);
+    load_adapters(unmerged.language, parts, config);
+    unmerged.method = "mixture";
+    return unmerged;
+  }
   if (!adapter.empty()) {
     unmerged.adapter = peft::read_adapter(adapter);
+    unmerged.method = unmerged.adapter->method->name;
     refuse_unmergeable(*unmerged.adapter->method, adapter.string());
   }
   unmerged.language = load_base_model(model, config);
@@ -131,7 +142,8 @@ nlohmann::ordered_json error_report(const LogitDifference& logits, const std::ve
   const auto all = total(weights);
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const auto& layer : by_layer(weights))
-    layers.push_back({{"name", layer.name}, {"max_weight_error", layer.largest}, {"relative_weight_error", relative(layer)}});
+    layers.push_back({{"name", layer.name}, {"max_weight_error", layer.largest}, {"relative_weight_error", relative(layer)},
+                      {"kept_update", layer.kept.fraction()}});
   return {{"max_logit_difference", logits.largest},
           {"mean_logit_difference", logits.mean},
           {"largest_logit", logits.largest_logit},
@@ -139,14 +151,16 @@ nlohmann::ordered_json error_report(const LogitDifference& logits, const std::ve
           {"probe_tokens", logits.places},
           {"max_weight_error", all.largest},
           {"relative_weight_error", relative(all)},
+          {"kept_update", all.kept.fraction()},
           {"layers", layers}};
 }
 
 std::string error_line(const LogitDifference& logits, const std::vector<TensorRounding>& weights) {
   const auto all = total(weights);
   return fmt::format("against base and adapter apart, in fp32, on {} probe tokens: logits differ by at most {:.2g}, {:.2g} on average "
-                     "(largest logit {:.3g}), same best token in {:.1f}% of places; weights rounded by at most {:.2g}, {:.2g} of their size",
-                     logits.places, logits.largest, logits.mean, logits.largest_logit, 100 * logits.same_best_token, all.largest, relative(all));
+                     "(largest logit {:.3g}), same best token in {:.1f}% of places; weights rounded by at most {:.2g}, {:.2g} of their size; {:.1f}% of the update kept",
+                     logits.places, logits.largest, logits.mean, logits.largest_logit, 100 * logits.same_best_token, all.largest, relative(all),
+                     100 * all.kept.fraction());
 }
 
 }  // namespace graft::pipelines

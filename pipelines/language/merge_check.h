@@ -13,10 +13,11 @@ namespace graft::pipelines {
 /// A model with its adapter at work and not yet folded in, computing in fp32 from the weights as the file has them.
 struct UnmergedModel {
   LanguageModel language;                     ///< without a tokenizer
-  std::optional<peft::AdapterFiles> adapter;  ///< none: the base alone
+  std::optional<peft::AdapterFiles> adapter;  ///< none: the base alone, or a mixture
+  std::string method;                         ///< of the adapter; "mixture" for several
 };
 
-/// `adapter` may be empty. Throws what load_base_model and attach_adapter throw, and InvalidArgument for a method that cannot be merged.
+/// `adapter` may be empty, or a mixture, whose weighted sum is then at work. Throws what load_base_model and attach_adapter throw, and InvalidArgument for a method that cannot be merged.
 UnmergedModel load_unmerged(const std::filesystem::path& model, const std::filesystem::path& adapter, BaseConfig config);
 
 /// Token sequences on which two forms of a model are compared, the same for all models of one vocabulary size.

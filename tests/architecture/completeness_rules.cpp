@@ -1,6 +1,7 @@
 #include "tests/architecture/completeness_rules.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
 #include <regex>
@@ -10,8 +11,15 @@
 namespace graft::testing {
 namespace {
 
-bool holds(const std::vector<std::string>& paths, const std::string& path) {
-  return std::find(paths.begin(), paths.end(), path) != paths.end();
+/// "lora_plus" -> "LoraPlus".
+std::string suite_name(const std::string& method) {
+  std::string name;
+  bool first = true;
+  for (const char letter : method) {
+    if (letter != '_') name += first ? static_cast<char>(std::toupper(static_cast<unsigned char>(letter))) : letter;
+    first = letter == '_';
+  }
+  return name;
 }
 
 // True if `name` stands in `text` as a word of a source list, not as the end of a longer name.
@@ -37,17 +45,19 @@ std::vector<std::string> listed_methods(const std::string& builtin_methods) {
   return {names.begin(), names.end()};
 }
 
-std::vector<std::string> incomplete_methods(const SourceFile& listing, const std::vector<std::string>& paths) {
+std::vector<std::string> incomplete_methods(const SourceFile& listing, const std::vector<SourceFile>& files) {
   std::vector<std::string> findings;
   const auto methods = listed_methods(listing.text);
   if (methods.empty()) findings.push_back(listing.path + ": lists no method");
   for (const auto& method : methods) {
-    const auto card = "docs/methods/" + method + ".md", test = "/" + method + "_test.cpp";
-    if (!holds(paths, card)) findings.push_back("method " + method + ": " + card + " is missing");
-    const bool tested = std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
-      return starts_with(path, "tests/peft_core/methods/") && path.ends_with(test);
-    });
-    if (!tested) findings.push_back("method " + method + ": " + method + "_test.cpp is missing in tests/peft_core/methods");
+    const auto card = "docs/methods/" + method + ".md", test = "TEST(" + suite_name(method) + ",";
+    const auto holds_card = [&](const SourceFile& file) { return file.path == card; };
+    const auto holds_test = [&](const SourceFile& file) {
+      return starts_with(file.path, "tests/peft_core/methods/") && file.text.find(test) != std::string::npos;
+    };
+    if (std::none_of(files.begin(), files.end(), holds_card)) findings.push_back("method " + method + ": " + card + " is missing");
+    if (std::none_of(files.begin(), files.end(), holds_test))
+      findings.push_back("method " + method + ": no file in tests/peft_core/methods has a " + test + " ...)");
   }
   return findings;
 }

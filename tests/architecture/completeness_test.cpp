@@ -25,7 +25,7 @@ SourceFile file_at(const std::string& path) {
 }
 
 TEST(Completeness, EveryRegisteredMethodHasATestAndACard) {
-  EXPECT_EQ(lines(incomplete_methods(file_at("peft_core/methods/builtin_methods.cpp"), all_paths())), "");
+  EXPECT_EQ(lines(incomplete_methods(file_at("peft_core/methods/builtin_methods.cpp"), all_files())), "");
 }
 
 TEST(Completeness, EverySourceIsBuilt) { EXPECT_EQ(lines(unbuilt_sources(all_files())), ""); }
@@ -36,8 +36,10 @@ TEST(Completeness, NoFileNamesAMachineOrARegistry) { EXPECT_EQ(lines(machine_nam
 
 TEST(CompletenessRules, AMethodWithoutCardIsFound) {
   const SourceFile listing{"builtin_methods.cpp", "registry.add(lora_method());\n"};
-  EXPECT_EQ(incomplete_methods(listing, {"tests/peft_core/methods/low_rank/lora_test.cpp", "docs/methods/lora.md"}).size(), 0u);
-  const auto findings = incomplete_methods(listing, {"tests/peft_core/methods/low_rank/lora_test.cpp"});
+  const SourceFile test{"tests/peft_core/methods/low_rank/lora_test.cpp", "TEST(Lora, IsSmall) {"}, card{"docs/methods/lora.md", ""};
+  EXPECT_EQ(incomplete_methods(listing, {test, card}).size(), 0u);
+  EXPECT_EQ(incomplete_methods(listing, {{test.path, "TEST(LoraPlus, IsSmall) {"}, card}).size(), 1u);
+  const auto findings = incomplete_methods(listing, {test});
   ASSERT_EQ(findings.size(), 1u);
   EXPECT_EQ(findings[0], "method lora: docs/methods/lora.md is missing");
 }

@@ -29,6 +29,7 @@ const std::vector<Layer> kLayers = {
     {"peft_core/memory/", {"kernels/", "peft_core/base/"}, {}},
     {"peft_core/slots/", {"kernels/", "peft_core/base/", "peft_core/formats/", "peft_core/memory/"}, {}},
     {"peft_core/methods/", {"kernels/", "peft_core/base/", "peft_core/formats/", "peft_core/memory/", "peft_core/slots/"}, {}},
+    {"peft_core/operations/", {"kernels/", "peft_core/base/", "peft_core/formats/", "peft_core/memory/", "peft_core/slots/", "peft_core/methods/"}, {}},
     {"peft_core/backbones/", {"kernels/", "peft_core/base/", "peft_core/formats/", "peft_core/memory/", "peft_core/slots/"}, {}},
     {"peft_core/checkpoint/", {"kernels/", "peft_core/"}, {}},
     {"data_loaders/", {"kernels/", "peft_core/base/", "peft_core/formats/"}, {"kernels/ops/"}},
@@ -57,7 +58,7 @@ struct Library {
 };
 
 const Prefixes kTorchFolders = {"kernels/ops/",         "peft_core/slots/",  "peft_core/methods/", "peft_core/backbones/",
-                                "peft_core/checkpoint/", "peft_core/memory/", "pipelines/",         "apps/",
+                                "peft_core/checkpoint/", "peft_core/memory/", "peft_core/operations/", "pipelines/",         "apps/",
                                 "bench/",                "tests/",            "cmake/"};
 
 const std::vector<Library> kLibraries = {

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import torch
-from peft import PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
 
 import tiny_models
 
@@ -32,4 +33,10 @@ def make(base: Path, config, folder: Path, seed: int = 2, initial: bool = False)
 
 
 def load(base: Path, folder: Path, trainable: bool = False):
+    config = PeftConfig.from_pretrained(folder)
+    if trainable and config.is_prompt_learning:  # PEFT loads these for inference only
+        config.inference_mode = False
+        model = get_peft_model(tiny_models.load(base), config)
+        set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        return model.eval()
     return PeftModel.from_pretrained(tiny_models.load(base), folder, is_trainable=trainable).eval()

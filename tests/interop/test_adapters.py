@@ -174,3 +174,31 @@ def test_nf4_base_gives_the_logits_of_bitsandbytes(bases, tmp_path):
     assert_close(program.logits(base, IDS, tmp_path, *nf4), expected)
     grafted = PeftModel.from_pretrained(quantised, tmp_path / "a").eval()
     assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "a", *nf4), tiny_models.logits_of(grafted, IDS))
+
+
+def test_loftq_on_an_nf4_base_is_a_plain_lora_on_that_of_bitsandbytes(bases, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    from peft import PeftModel
+
+    base = bases("llama3-whole-blocks")
+    data = training.write_rows(tmp_path / "rows.jsonl", training.rows(12))
+    plain = {k: v for k, v in training.PLAIN.items() if not k.startswith("method.")}
+    program.succeed("train", "--model", base, "--data", data, "--method", "loftq", "--out", tmp_path / "run",
+                    *program.settings({**plain, "method.rank": 8, "train.max_steps": 4, "base.quantize": "nf4"}))
+    quantised = tiny_models.load_nf4(base).eval()
+    plain_logits = tiny_models.logits_of(quantised, IDS)
+    theirs = tiny_models.logits_of(PeftModel.from_pretrained(quantised, tmp_path / "run").eval(), IDS)
+    assert_apart(theirs, plain_logits)
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "run", "--set", "base.quantize=nf4", "--set", "base.dtype=fp32"), theirs)
+
+
+def test_a_converted_adapter_of_pefts_is_a_plain_lora(bases, tmp_path):
+    """save_pretrained(path_initial_model_for_weight_conversion=...): rank 2r, no start to compute."""
+    from peft import get_peft_model
+
+    base = bases("llama3")
+    model = get_peft_model(tiny_models.load(base), LoraConfig(r=4, lora_alpha=8, init_lora_weights="pissa", target_modules=LINEARS))
+    model.save_pretrained(tmp_path / "start")
+    adapters.randomise(model, 5)
+    model.save_pretrained(tmp_path / "a", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    assert_close(program.logits(base, IDS, tmp_path, "--adapter", tmp_path / "a"), tiny_models.logits_of(model.eval(), IDS))

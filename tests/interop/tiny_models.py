@@ -112,6 +112,6 @@ def random_ids(lengths, vocabulary: int = VOCABULARY, seed: int = 3) -> list[lis
 
 
 def logits_of(model, id_lists) -> list:
-    """(T, V) numpy arrays in fp32, each list alone in its batch."""
+    """(T, V) numpy arrays in fp32, each list alone in its batch; without those of virtual tokens before it."""
     with torch.no_grad():
-        return [model(torch.tensor([ids])).logits[0].float().numpy() for ids in id_lists]
+        return [model(torch.tensor([ids])).logits[0, -len(ids):].float().numpy() for ids in id_lists]

@@ -83,7 +83,7 @@ def loss_sum(model, batch: list):
     ids = padded([learnt(row)[0] for row in batch], 0)
     mask = padded([[1] * len(learnt(row)[0]) for row in batch], 0)
     labels = ids.masked_fill(padded([learnt(row)[1] for row in batch], False) == 0, -100)
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, -width:-1].float()  # virtual tokens may stand before
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
 
 

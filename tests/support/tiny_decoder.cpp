@@ -57,7 +57,7 @@ at::Tensor TinyWeights::small(const std::string& name) const {
 std::shared_ptr<peft::FrozenLinear> TinyWeights::matrix(const std::string& name, const peft::BaseStorage& storage,
                                                         bool quantizable) const {
   const auto weight = small(name);
-  if (storage.quantize == peft::Quantize::kNf4 && quantizable) return peft::nf4_linear(weight);
+  if (storage.quantize == peft::Quantize::kNf4 && quantizable) return peft::nf4_linear(weight, /*block_size=*/64, [weight] { return weight; });
   if (storage.quantize == peft::Quantize::kKeep) return q8_0_linear(weight);
   return peft::dense_linear(weight.to(storage.dtype));
 }

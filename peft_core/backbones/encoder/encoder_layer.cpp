@@ -72,14 +72,15 @@ at::Tensor EncoderLayer::attend(const at::Tensor& normed, std::span<const int32_
   const auto heads = [&](const LinearSlot& slot) { return slot.forward(normed, context).view({tokens, shape_.heads, head_size}); };
   const ops::AttentionShape attention{.causal = shape_.causal, .window = 0, .scale = 1.0 / std::sqrt(static_cast<double>(head_size))};
   const auto attended = ops::attention(heads(q_), heads(k_), heads(v_), lengths, attention);
-  return after_attention_.forward(out_.forward(attended.reshape({tokens, shape_.width}), context), lengths, context);
+  return after_attention_.forward(out_.forward(attended.reshape({tokens, shape_.width}), context), normed, lengths, context);
 }
 
 at::Tensor EncoderLayer::forward(const at::Tensor& x, std::span<const int32_t> lengths, const ForwardContext& context) const {
   const auto scaled = [&](const at::Tensor& added, const at::Tensor& scale) { return scale.defined() ? added * scale.to(x.scalar_type()) : added; };
   const auto middle = x + scaled(attend(norm1_.forward(x, shape_.norm_epsilon), lengths, context), scale1_);
-  const auto inner = ops::gelu(fc1_.forward(norm2_.forward(middle, shape_.norm_epsilon), context), shape_.activation);
-  return middle + scaled(after_mlp_.forward(fc2_.forward(inner, context), lengths, context), scale2_);
+  const auto normed = norm2_.forward(middle, shape_.norm_epsilon);
+  const auto inner = ops::gelu(fc1_.forward(normed, context), shape_.activation);
+  return middle + scaled(after_mlp_.forward(fc2_.forward(inner, context), normed, lengths, context), scale2_);
 }
 
 Encoder::Encoder(const EncoderShape& shape, const EncoderNames& names, const WeightSource& weights, const BaseStorage& storage) {

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <nlohmann/json.hpp>
+
 #include "peft_core/base/config.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
 
@@ -58,7 +60,8 @@ MethodSpec dora_method() {
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = false},
           .attach = [](Places& places, const ConfigNode& config, const AttachContext& context) -> std::unique_ptr<Attachment> {
             return attach_lora_family(places, read_config<LoraConfig>(config), context.seed,
-                                      [](const LoraLayer& layer) { return std::make_shared<DoraAdapter>(layer); }, /*dora=*/true);
+                                      {.make = [](const LoraLayer& layer) { return std::make_shared<DoraAdapter>(layer); },
+                                       .describe = [](nlohmann::json& published) { published["use_dora"] = true; }});
           },
           .from_published = [](const nlohmann::json& published) { return lora_from_published(published, "dora"); },
           .resolved = [](const ConfigNode& config) { return write_config(read_config<LoraConfig>(config), "method"); },

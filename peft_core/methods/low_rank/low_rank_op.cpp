@@ -14,23 +14,24 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-/// 0 or 1 / (1 − p), like x; undefined without dropout.
-at::Tensor dropout_mask(const at::Tensor& x, double p, uint64_t seed) {
+/// 0 or 1 / (1 − p), (rows, columns); undefined without dropout.
+at::Tensor dropout_mask(int64_t rows, int64_t columns, const at::TensorOptions& options, double p, uint64_t seed) {
   if (p <= 0) return {};
-  auto mask = at::empty(x.sizes(), x.options());
+  auto mask = at::empty({rows, columns}, options);
   mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed));
   return mask.mul_(1.0 / (1.0 - p));
 }
 
 struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
-                            const std::optional<at::Tensor>& bias, std::shared_ptr<const FrozenLinear> base, double scale,
-                            double dropout, int64_t seed) {
-    const auto mask = dropout_mask(x, dropout, static_cast<uint64_t>(seed));
-    const auto down = ops::narrow_product(mask.defined() ? x * mask : x, a);  // (N, r)
+                            const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& row_factors,
+                            std::shared_ptr<const FrozenLinear> base, double scale, double dropout, int64_t seed) {
+    const auto mask = dropout_mask(x.size(0), x.size(1), x.options(), dropout, static_cast<uint64_t>(seed));
+    auto down = ops::narrow_product(mask.defined() ? x * mask : x, a);  // (N, r)
+    if (row_factors) down.mul_(*row_factors);
     auto y = base->project(x, {.bias = bias.value_or(at::Tensor()), .down = down, .up = b, .scale = scale});
-    ctx->save_for_backward({a, b, down});
-    ops::keep_input(ctx, x);
+    ctx->save_for_backward({a, b, down, row_factors.value_or(at::Tensor())});
+    if (a.requires_grad()) ops::keep_input(ctx, x);  // nothing but A's gradient asks for x
     ctx->saved_data["base"] = hold_base(std::move(base));
     ctx->saved_data["biased"] = bias.has_value();
     ctx->saved_data["scale"] = scale;
@@ -41,27 +42,30 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 
   static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const auto &a = saved[0], &b = saved[1], &down = saved[2];
-    const auto x = ops::kept_input(ctx);
+    const auto &a = saved[0], &b = saved[1], &down = saved[2], &row_factors = saved[3];
     const auto& g = gradients[0];
     const double scale = ctx->saved_data["scale"].toDouble();
-    const auto mask = dropout_mask(x, ctx->saved_data["dropout"].toDouble(), static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
+    const auto mask = dropout_mask(g.size(0), a.size(1), g.options(), ctx->saved_data["dropout"].toDouble(),
+                                   static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
 
-    const auto db = ops::factor_gradient_transposed(down, g, scale);                      // (out, r)
-    const auto ddown = ops::narrow_product(g, b.t(), scale);                              // (N, r)
-    const auto da = ops::factor_gradient(ddown, mask.defined() ? x * mask : x);           // (r, in)
-
-    at::Tensor dx, dbias;
+    at::Tensor da, db, dx, dbias;
+    if (ctx->needs_input_grad(2)) db = ops::factor_gradient_transposed(down, g, scale);  // (out, r)
+    auto ddown = ops::narrow_product(g, b.t(), scale);                                   // (N, r)
+    if (row_factors.defined()) ddown.mul_(row_factors);
+    if (ctx->needs_input_grad(1)) {
+      const auto x = ops::kept_input(ctx);
+      da = ops::factor_gradient(ddown, mask.defined() ? x * mask : x);                   // (r, in)
+    }
     if (ctx->needs_input_grad(0)) {
       const auto& held = held_base(ctx->saved_data["base"]);
       if (mask.defined()) {
-        dx = held.project_back(g).add_(at::mm(ddown, a.to(x.scalar_type())).mul_(mask));
+        dx = held.project_back(g).add_(at::mm(ddown, a.to(g.scalar_type())).mul_(mask));
       } else {
         dx = held.project_back(g, {.down = ddown, .up = a.t()});
       }
     }
     if (ctx->saved_data["biased"].toBool() && ctx->needs_input_grad(3)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);
-    return {dx, da, db, dbias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx, da, db, dbias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -70,7 +74,12 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 at::Tensor low_rank_linear(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, double scale,
                            const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias, double dropout,
                            uint64_t seed) {
-  return LowRankLinear::apply(x, a, b, ops::if_defined(bias), base, scale, dropout, static_cast<int64_t>(seed));
+  return LowRankLinear::apply(x, a, b, ops::if_defined(bias), std::nullopt, base, scale, dropout, static_cast<int64_t>(seed));
+}
+
+at::Tensor low_rank_linear_by_rows(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, const at::Tensor& row_factors,
+                                   const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
+  return LowRankLinear::apply(x, a, b, ops::if_defined(bias), row_factors, base, /*scale=*/1.0, /*dropout=*/0.0, int64_t{0});
 }
 
 }  // namespace graft::peft

@@ -40,6 +40,14 @@ class MethodConformance : public ::testing::TestWithParam<std::string> {
     const auto keys = options();
     return std::find(keys.begin(), keys.end(), key) != keys.end();
   }
+  /// Those among `all` that the method can work on.
+  std::vector<BaseStorage> storages(const std::vector<BaseStorage>& all = {testing::kDense, testing::kDenseBf16, testing::kNf4,
+                                                                           testing::kBlocks}) const {
+    std::vector<BaseStorage> some;
+    for (const auto& storage : all)
+      if (storage.quantize != Quantize::kKeep || spec().traits.on_quantised_files) some.push_back(storage);
+    return some;
+  }
   testing::TinyBatch batch_ = tiny_batch();
 };
 
@@ -63,6 +71,12 @@ std::map<std::string, at::Tensor> frozen_weights(CausalLm& model) {
   return all;
 }
 
+AdapterState copied(const Attachment& attachment) {
+  AdapterState state;
+  for (const auto& [name, tensor] : attachment.state()) state[name] = tensor.detach().clone();
+  return state;
+}
+
 TEST_P(MethodConformance, HasACardAndADescription) {
   const auto root = testing::source_dir();
   EXPECT_TRUE(std::filesystem::exists(root / ("docs/methods/" + GetParam() + ".md"))) << "write the method's card";
@@ -72,10 +86,18 @@ TEST_P(MethodConformance, HasACardAndADescription) {
 TEST_P(MethodConformance, AttachingChangesNoOutput) {
   if (!spec().traits.identity_at_start) GTEST_SKIP() << trait("identity at the start");
   for (const auto* kind : {"qwen2", "qwen3", "llama", "mistral"})
-    for (const auto& storage : {testing::kDense, testing::kDenseBf16, testing::kNf4, testing::kBlocks}) {
+    for (const auto& storage : storages()) {
       try {
         const auto adapted = adapt(GetParam(), "", kind, storage);
-        EXPECT_TRUE(at::equal(adapted.logits(batch_), base_logits(batch_, kind, storage))) << kind;
+        const auto ours = adapted.logits(batch_), expected = base_logits(batch_, kind, storage);
+        if (spec().traits.identity_up_to_rounding) {
+          // What is added is a sum of r = 16 products that cancel, each rounded once: some 16 units of a product that is smaller than y,
+          // in each of 14 layers. In bf16 it is lost in y's own rounding, which it may turn over now and then: 14 roundings of 2^-9 at most.
+          const double unit = storage.compute == at::kFloat ? 16 * kUnit32 : 0x1p-9;
+          EXPECT_LT(relative_error(ours, expected.to(at::kDouble)), 14 * unit) << kind;
+        } else {
+          EXPECT_TRUE(at::equal(ours, expected)) << kind;
+        }
       } catch (const InvalidArgument& refused) {
         // A model without the places that the method trains is refused in words; only qwen2 has all of them.
         EXPECT_STRNE(kind, "qwen2") << refused.what();
@@ -130,7 +152,9 @@ void expect_gradients_of_slope(const Adapted& adapted, const testing::TinyBatch&
     const auto gradient = tensor.grad().clone();
     const double length = gradient.norm().item<double>();
     if (length < 1e-4) continue;  // a direction in which nothing happens has no slope to compare
-    const double ratio = testing::slope_along_gradient([&] { return adapted.exact_loss(batch); }, tensor, gradient, 0.02);
+    // Where the loss is steep it also curves soon, and a shorter step still stands well above the rounding: 8e-4 / 10.
+    const double h = length > 10 ? 0.005 : 0.02;
+    const double ratio = testing::slope_along_gradient([&] { return adapted.exact_loss(batch); }, tensor, gradient, h);
     EXPECT_NEAR(ratio, 1.0, 1e-3 + 5e-4 / length) << name << ", gradient of length " << length;
   }
 }
@@ -141,7 +165,7 @@ TEST_P(MethodConformance, GradientEqualsCentralDifferences) {
 }
 
 TEST_P(MethodConformance, WorksOnQuantisedBases) {
-  for (const auto& storage : {testing::kNf4, testing::kBlocks}) {
+  for (const auto& storage : storages({testing::kNf4, testing::kBlocks})) {
     const auto adapted = this->adapted(storage);
     if (spec().traits.exact_gradient) expect_gradients_of_slope(adapted, batch_);
     const auto frozen = frozen_weights(*adapted.model);
@@ -153,7 +177,11 @@ TEST_P(MethodConformance, WorksOnQuantisedBases) {
 }
 
 TEST_P(MethodConformance, Bf16GradientsAreThoseOfFp32WithBf16sRounding) {
-  const auto fp32 = adapted(), bf16 = adapted(testing::kDenseBf16);
+  // A method that quantises the base itself would round the two bases to different codes.
+  const bool quantises = !spec().traits.on_quantised_files;
+  const BaseStorage nf4_in_bf16{.dtype = at::kFloat, .quantize = Quantize::kNf4, .compute = at::kBFloat16};
+  const auto fp32 = adapted(quantises ? testing::kNf4 : testing::kDense), bf16 = adapted(quantises ? nf4_in_bf16 : testing::kDenseBf16);
+  load_state(*bf16.attachment, copied(*fp32.attachment), "start");  // one that is computed from a rounded base may be another
   for (const auto* one : {&fp32, &bf16}) {
     one->disturb(3);
     torch::autograd::backward({one->loss(batch_)});
@@ -172,7 +200,7 @@ TEST_P(MethodConformance, Bf16GradientsAreThoseOfFp32WithBf16sRounding) {
 }
 
 TEST_P(MethodConformance, MergedModelGivesTheSameOutputs) {
-  for (const auto& storage : {testing::kDense, testing::kNf4, testing::kBlocks}) {
+  for (const auto& storage : storages({testing::kDense, testing::kNf4, testing::kBlocks})) {
     auto adapted = this->adapted(storage);
     adapted.disturb(5);
     if (!spec().traits.mergeable) {
@@ -190,12 +218,6 @@ TEST_P(MethodConformance, MergedModelGivesTheSameOutputs) {
     adapted.attachment.reset();  // the model stands alone
     EXPECT_TRUE(at::equal(adapted.logits(batch_), after));
   }
-}
-
-AdapterState copied(const Attachment& attachment) {
-  AdapterState state;
-  for (const auto& [name, tensor] : attachment.state()) state[name] = tensor.detach().clone();
-  return state;
 }
 
 TEST_P(MethodConformance, SavedStateGivesTheSameOutputsInAnotherModel) {
@@ -237,14 +259,14 @@ TEST_P(MethodConformance, StateSharesMemoryWithTheTrainableTensors) {
 }
 
 TEST_P(MethodConformance, DetachGivesTheBaseBackExactly) {
-  for (const auto& storage : {testing::kDense, testing::kDenseBf16, testing::kNf4, testing::kBlocks}) {
+  for (const auto& storage : storages()) {
     const auto adapted = this->adapted(storage);
     adapted.train(batch_, 2);
     ASSERT_FALSE(at::equal(adapted.logits(batch_), base_logits(batch_, "qwen2", storage)));
     adapted.attachment->detach();
     EXPECT_TRUE(at::equal(adapted.logits(batch_), base_logits(batch_, "qwen2", storage)));
     for (const auto& slot : adapted.model->places().parameters) EXPECT_FALSE(slot.tensor->requires_grad()) << slot.name;
-    spec().attach(adapted.model->places(), testing::method_section(GetParam(), ""), 1);  // there is room again
+    testing::attach(*adapted.model, GetParam(), testing::method_section(GetParam(), ""), 1);  // there is room again
   }
 }
 
@@ -258,7 +280,7 @@ TEST_P(MethodConformance, PublishedConfigLeadsBackToTheSameMethodAndPlaces) {
   const auto section = spec().from_published(published);
   ASSERT_TRUE(section.has_value()) << published.dump();
   Adapted second{testing::tiny_model("qwen2"), nullptr};
-  second.attachment = spec().attach(second.model->places(), *section, 99);
+  second.attachment = spec().attach(second.model->places(), *section, AttachContext(99, nullptr, /*from_file=*/true));
   load_state(*second.attachment, copied(*first.attachment), "adapter");
   EXPECT_TRUE(at::equal(second.logits(batch_), first.logits(batch_)));
   EXPECT_EQ(second.attachment->published_config(), first.attachment->published_config());
@@ -271,7 +293,7 @@ TEST_P(MethodConformance, ResolvedSectionReadsBackAsItself) {
   EXPECT_EQ(again.find("method.name")->scalar, GetParam());
   EXPECT_EQ(spec().resolved(*again.find("method")), resolved);
   Adapted second{testing::tiny_model("qwen2"), nullptr};
-  second.attachment = spec().attach(second.model->places(), *again.find("method"), 7);
+  second.attachment = testing::attach(*second.model, GetParam(), *again.find("method"), 7);
   EXPECT_EQ(second.attachment->published_config(), adapted().attachment->published_config());
 }
 
@@ -290,7 +312,7 @@ TEST_P(MethodConformance, ATargetThatMatchesNothingIsRefusedAndLeavesTheModelAsI
   Adapted adapted{testing::tiny_model("qwen2"), nullptr};
   EXPECT_THROW(spec().attach(adapted.model->places(), testing::method_section(GetParam(), "targets: [no_such_layer]"), 1), InvalidArgument);
   EXPECT_TRUE(at::equal(adapted.logits(batch_), base_logits(batch_)));
-  adapted.attachment = spec().attach(adapted.model->places(), testing::method_section(GetParam(), ""), 1);
+  adapted.attachment = testing::attach(*adapted.model, GetParam(), testing::method_section(GetParam(), ""), 1);
 }
 
 TEST_P(MethodConformance, StartDependsOnTheSeedAndOnNothingElse) {

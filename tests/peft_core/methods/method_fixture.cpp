@@ -59,6 +59,11 @@ void TinyCalibration::run(bool gradients) const {
   if (loss.requires_grad()) torch::autograd::backward({loss});
 }
 
+std::unique_ptr<peft::Attachment> attach(peft::CausalLm& model, const std::string& method, const ConfigNode& section, uint64_t seed) {
+  const TinyCalibration calibration(model);
+  return peft::find_method(method).attach(model.places(), section, peft::AttachContext(seed, &calibration));
+}
+
 ConfigNode method_section(const std::string& method, const std::string& options) {
   return ConfigNode::parse("name: " + method + "\n" + options, "method");
 }
@@ -66,9 +71,7 @@ ConfigNode method_section(const std::string& method, const std::string& options)
 Adapted adapt(const std::string& method, const std::string& options, const std::string& kind, const peft::BaseStorage& storage,
               uint64_t seed) {
   Adapted adapted{tiny_model(kind, storage), nullptr};
-  const TinyCalibration calibration(*adapted.model);
-  adapted.attachment =
-      peft::find_method(method).attach(adapted.model->places(), method_section(method, options), peft::AttachContext(seed, &calibration));
+  adapted.attachment = attach(*adapted.model, method, method_section(method, options), seed);
   return adapted;
 }
 

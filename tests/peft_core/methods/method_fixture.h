@@ -43,6 +43,8 @@ class TinyCalibration final : public peft::Calibration {
 /// Attaches with a TinyCalibration at hand.
 Adapted adapt(const std::string& method, const std::string& options = "", const std::string& kind = "qwen2",
               const peft::BaseStorage& storage = kDense, uint64_t seed = 7);
+/// Attaches by a section, with a TinyCalibration at hand.
+std::unique_ptr<peft::Attachment> attach(peft::CausalLm& model, const std::string& method, const ConfigNode& section, uint64_t seed);
 ConfigNode method_section(const std::string& method, const std::string& options);
 
 /// The text of the InvalidArgument that attaching throws, or "accepted".

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Writes the comparison of methods in docs/results.md, and its plot docs/methods.svg, from the run folders of compare_methods.py alone.
+
+A method's row is the mean over its seeds with the standard deviation; a method with fewer seeds than another says so. Only the text between
+the two marks is replaced.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- methods: begin (bench/methods/make_table.py) -->", "<!-- methods: end -->"
+HEADER = ["method", "trainable parameters", "held-out loss", "peak GiB", "s a step", "seeds", "run ids"]
+
+
+def lines_of(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def read_run(run: Path) -> dict:
+    manifest, steps, evaluations = json.loads((run / "manifest.json").read_text()), lines_of(run / "metrics.jsonl"), lines_of(run / "evaluations.jsonl")
+    if evaluations[-1]["step"] != steps[-1]["step"]:
+        raise SystemExit(f"{run}: lacks the evaluation after training")
+    return {"id": manifest["run_id"], "commit": manifest["build"]["commit"], "parameters": manifest["trainable_parameters"],
+            "before": evaluations[0]["held_out_loss"], "loss": evaluations[-1]["held_out_loss"], "peak": steps[-1]["peak_memory_bytes"] / 2**30,
+            # The first steps lay weights out and fill caches.
+            "seconds": statistics.median(s["seconds"] for s in steps[3:]), "steps": steps[-1]["step"],
+            "data": ", ".join(f"{Path(d['path']).name} {d['sha256'][:12]}" for d in manifest["data"])}
+
+
+def spread(values: list[float], digits: int) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def pareto(rows: dict) -> set:
+    """Methods that no other beats in both parameters and loss."""
+    points = {m: (runs[0]["parameters"], statistics.mean(r["loss"] for r in runs)) for m, runs in rows.items()}
+    return {m for m, (p, l) in points.items() if not any(q <= p and k <= l and (q, k) != (p, l) for q, k in points.values())}
+
+
+def plot(rows: dict, file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "graft"  # the same bytes for the same numbers
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 6))
+    front = pareto(rows)
+    for method, runs in rows.items():
+        losses = [r["loss"] for r in runs]
+        axes.errorbar(runs[0]["parameters"], statistics.mean(losses), yerr=statistics.stdev(losses) if len(losses) > 1 else 0, fmt="o",
+                      color="tab:blue" if method in front else "0.6", markersize=5)
+        axes.annotate(method, (runs[0]["parameters"], statistics.mean(losses)), xytext=(4, 4), textcoords="offset points", fontsize=7,
+                      color="black" if method in front else "0.4")
+    axes.set_xscale("log"), axes.set_xlabel("trainable parameters"), axes.set_ylabel("held-out loss, nats a token")
+    axes.set_title("Blue: no other method has both fewer parameters and a lower loss")
+    figure.tight_layout(), figure.savefig(file, metadata={"Date": None})
+
+
+def table(rows: dict) -> str:
+    any_run = next(iter(rows.values()))[0]
+    body = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    front = pareto(rows)
+    for method, runs in sorted(rows.items(), key=lambda row: statistics.mean(r["loss"] for r in row[1])):
+        cells = [f"**{method}**" if method in front else method, f"{runs[0]['parameters']:,}", spread([r["loss"] for r in runs], 4),
+                 spread([r["peak"] for r in runs], 2), spread([r["seconds"] for r in runs], 2), len(runs), ", ".join(r["id"] for r in runs)]
+        body.append("| " + " | ".join(map(str, cells)) + " |")
+    commits = sorted({r["commit"] for runs in rows.values() for r in runs})
+    body.append(f"\n{any_run['steps']} steps; the base's loss is {any_run['before']:.4f}. Data (SHA-256): {any_run['data']}. Commits: {', '.join(commits)}.")
+    return "\n".join(body)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="?", type=Path, default=REPOSITORY / "build" / "bench" / "methods")
+    parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "results.md")
+    arguments = parser.parse_args()
+    rows: dict = {}
+    for run in sorted(arguments.runs.iterdir()):
+        if (run / "adapter_model.safetensors").exists():
+            rows.setdefault(run.name.rsplit("-", 1)[0], []).append(read_run(run))
+    if not rows:
+        raise SystemExit(f"{arguments.runs}: holds no finished run")
+    text = arguments.results.read_text()
+    if BEGIN not in text:
+        text += f"\n## Methods compared\n\n{BEGIN}\n{END}\n\n![Loss over parameters](methods.svg)\n"
+    arguments.results.write_text(text[:text.index(BEGIN)] + f"{BEGIN}\n{table(rows)}\n{END}" + text[text.index(END) + len(END):])
+    plot(rows, arguments.results.parent / "methods.svg")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+#include "peft_core/methods/low_rank/hira.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "kernels/base/error.h"
+#include "peft_core/base/config.h"
+#include "peft_core/methods/dense_update.h"
+#include "peft_core/methods/low_rank/thin_ops.h"
+#include "peft_core/methods/published_form.h"
+#include "peft_core/methods/structured/start_values.h"
+
+namespace graft::peft {
+namespace {
+
+enum class Start { kUniform, kGaussian };
+EnumNames<Start> config_names(Start) { return {{"uniform", Start::kUniform}, {"gaussian", Start::kGaussian}}; }
+
+struct HiraConfig {
+  std::string name = "hira";
+  int64_t rank = 32;
+  double dropout = 0.0;
+  Start init = Start::kUniform;
+  LayerChoice choice;
+  std::map<std::string, int64_t> rank_pattern;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v("name", name, "adaptation method");
+    v("rank", rank, "rank r of the matrix that the weight is multiplied with; 1 <= r <= min(in, out) of every layer");
+    v("dropout", dropout, "probability of dropping an input of the update while training, in [0, 1)");
+    v("init", init, "start of A: uniform in ±1/√in, or gaussian with deviation 1 / r");
+    choice.visit(v);
+    v("rank_pattern", rank_pattern, "rank of single layers: expression over the name's end -> rank");
+  }
+};
+
+void expect_rank(int64_t rank, const LinearSlot& slot) {
+  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
+  if (rank >= 1 && rank <= limit) return;
+  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
+                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
+}
+
+/// Rows of the base's product up to which r products with W are cheaper than making W ⊙ B A.
+constexpr int64_t kFewRows = 128;
+
+class HiraAdapter final : public Adapter {
+ public:
+  HiraAdapter(const FrozenLinear& base, int64_t rank, const HiraConfig& config, at::Generator& random)
+      : a_(uniform_leaf({rank, base.in_features()}, random)), b_(zero_leaf({base.out_features(), rank})), dropout_(config.dropout) {
+    if (config.init == Start::kGaussian) a_.detach().normal_(0, 1.0 / static_cast<double>(rank), random);
+  }
+
+  at::Tensor forward(const at::Tensor& x, const SlotCall& call) const override {
+    const double dropout = call.context.training ? dropout_ : 0.0;
+    const auto seed = call.context.dropout_seed ^ call.slot_seed;
+    if (x.size(0) * a_.size(0) <= kFewRows)
+      return frozen_linear(x, call.base, call.bias) + by_products(with_dropout(x, dropout, seed), call.base).to(x.scalar_type());
+    const auto make = [base = call.base](const std::vector<at::Tensor>& leaves) { return base->weight() * at::mm(leaves[1], leaves[0]); };
+    return dense_update_linear(x, {a_, b_}, make, call.base, call.bias, dropout, seed);
+  }
+
+  at::Tensor merged_weight(const FrozenLinear& base) const override {
+    auto weight = base.weight();
+    return weight.addcmul_(weight.clone(), at::mm(b_.detach(), a_.detach()));
+  }
+
+  NamedTensors parameters() const override { return {{"hira_A", a_}, {"hira_B", b_}}; }
+
+ private:
+  /// (W ⊙ B A) x = Σ_k b_k ⊙ (W (a_k ⊙ x)): N r rows of one product with W as it is stored, summed in fp32.
+  at::Tensor by_products(const at::Tensor& x, const std::shared_ptr<const FrozenLinear>& base) const {
+    const auto rows = (x.unsqueeze(1) * a_).to(x.scalar_type()).view({-1, x.size(1)});
+    const auto products = frozen_linear(rows, base, {}).view({x.size(0), a_.size(0), -1});
+    return (products * b_.t()).sum({1});
+  }
+
+  at::Tensor a_, b_;
+  double dropout_;
+};
+
+nlohmann::json published_form(const HiraConfig& config) {
+  const auto init = config.init == Start::kGaussian ? nlohmann::json("gaussian") : nlohmann::json(true);
+  return {{"peft_type", "HIRA"},
+          {"r", config.rank},
+          {"hira_dropout", config.dropout},
+          {"rank_pattern", config.rank_pattern},
+          {"init_weights", init},
+          {"fan_in_fan_out", false},
+          {"modules_to_save", nullptr}};
+}
+
+std::unique_ptr<Attachment> attach(Places& places, const ConfigNode& section, const AttachContext& context) {
+  const auto config = read_config<HiraConfig>(section);
+  expect_range("method.rank", static_cast<double>(config.rank), 1, 65536);
+  expect_dropout(config.dropout);
+  Patterns ranks(config.rank_pattern, "method.rank_pattern");
+  for (const auto* slot : chosen_slots(places, config.choice)) expect_rank(ranks.value_for(slot->name(), config.rank), *slot);
+  ranks.expect_all_used();
+  auto random = at::make_generator<at::CPUGeneratorImpl>(context.seed);
+  const auto make = [&](const LinearSlot& slot) {
+    return std::make_shared<HiraAdapter>(*slot.base(), ranks.value_for(slot.name(), config.rank), config, random);
+  };
+  return std::make_unique<PublishedLayerAdapters>(places, config.choice, make, published_form(config));
+}
+
+std::optional<ConfigNode> from_published(const nlohmann::json& published) {
+  if (published.value("peft_type", "") != "HIRA") return std::nullopt;
+  refuse_set(published, {"fan_in_fan_out"});
+  const bool gaussian = published.value("init_weights", nlohmann::json(true)) == "gaussian";
+  nlohmann::json method = {{"name", "hira"},
+                           {"rank", published_value<int64_t>(published, "r", 32)},
+                           {"dropout", published_value(published, "hira_dropout", 0.0)},
+                           {"init", gaussian ? "gaussian" : "uniform"}};
+  read_published_targets(published, method);
+  if (const auto found = published.find("rank_pattern"); found != published.end() && found->is_object()) method["rank_pattern"] = *found;
+  return ConfigNode::parse(method.dump(), "adapter_config.json");
+}
+
+}  // namespace
+
+MethodSpec hira_method() {
+  return {.name = "hira",
+          .paper = "ICLR 2025, openreview TwJrTz9cRS",
+          .use_when = "an update of full rank is wanted and the base is dense and not too large: W is needed element by element",
+          .parameters = "r (in + out) per layer",
+          .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
+          .attach = attach,
+          .from_published = from_published,
+          .resolved = [](const ConfigNode& config) { return write_config(read_config<HiraConfig>(config), "method"); },
+          .published = {.peft_type = "HIRA",
+                        .keys = {"r", "hira_dropout", "rank_pattern", "init_weights", "fan_in_fan_out"},
+                        .tensor_marks = {".hira_"}}};
+}
+
+}  // namespace graft::peft

@@ -1,0 +1,81 @@
+#include "peft_core/methods/low_rank/thin_ops.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "kernels/base/error.h"
+#include "kernels/ops/if_defined.h"
+#include "kernels/ops/kept_input.h"
+#include "kernels/ops/products.h"
+#include "peft_core/slots/held_base.h"
+
+namespace graft::peft {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+struct ThinProduct : public torch::autograd::Function<ThinProduct> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a) {
+    ctx->save_for_backward({a});
+    ops::keep_input(ctx, x);
+    return ops::narrow_product(x, a);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
+    const auto a = ctx->get_saved_variables()[0], g = gradients[0].contiguous();
+    at::Tensor dx, da;
+    if (ctx->needs_input_grad(0)) dx = at::mm(g, a.to(g.scalar_type()));
+    if (ctx->needs_input_grad(1)) da = ops::factor_gradient(g, ops::kept_input(ctx));
+    return {dx, da};
+  }
+};
+
+struct LatentLinear : public torch::autograd::Function<LatentLinear> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& z, const at::Tensor& b, const std::optional<at::Tensor>& bias,
+                            std::shared_ptr<const FrozenLinear> base, double scale) {
+    auto y = base->project(x, {.bias = bias.value_or(at::Tensor()), .down = z, .up = b, .scale = scale});
+    ctx->save_for_backward({z, b});
+    ctx->saved_data["base"] = hold_base(std::move(base));
+    ctx->saved_data["biased"] = bias.has_value();
+    ctx->saved_data["scale"] = scale;
+    return y;
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &z = saved[0], &b = saved[1];
+    const auto& g = gradients[0];
+    const double scale = ctx->saved_data["scale"].toDouble();
+    at::Tensor dx, dz, db, dbias;
+    if (ctx->needs_input_grad(0)) dx = held_base(ctx->saved_data["base"]).project_back(g);
+    if (ctx->needs_input_grad(1)) dz = ops::narrow_product(g, b.t(), scale);
+    if (ctx->needs_input_grad(2)) db = ops::factor_gradient_transposed(z, g, scale);
+    if (ctx->saved_data["biased"].toBool() && ctx->needs_input_grad(3)) dbias = g.sum({0}, /*keepdim=*/false, at::kFloat);
+    return {dx, dz, db, dbias, at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor thin_product(const at::Tensor& x, const at::Tensor& a) { return ThinProduct::apply(x, a); }
+
+at::Tensor latent_linear(const at::Tensor& x, const at::Tensor& z, const at::Tensor& b, double scale,
+                         const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
+  return LatentLinear::apply(x, z.contiguous(), b, ops::if_defined(bias), base, scale);
+}
+
+at::Tensor with_dropout(const at::Tensor& x, double p, uint64_t seed) {
+  if (p <= 0) return x;
+  auto mask = at::empty(x.sizes(), x.options().requires_grad(false));
+  mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed));
+  return x * mask.mul_(1.0 / (1.0 - p));
+}
+
+void expect_dropout(double p) {
+  if (p >= 0 && p < 1) return;
+  throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1", .got = std::to_string(p)});
+}
+
+}  // namespace graft::peft

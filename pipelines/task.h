@@ -49,9 +49,13 @@ class TrainTask {
   virtual bool parts_may_rest() const { return false; }
   /// Writes what a user keeps (adapter files) into the run folder, atomically.
   virtual void save(const std::string& run_dir) = 0;
-  /// Tensors that a random or computed start decided and that are not trained; they are part of a saved state, so that a resumed run has the
-  /// same bits whatever its start would compute.
+  /// Tensors that a random or computed start decided and that are not trained, and what a method keeps about the run; they are part of a saved
+  /// state, so that a resumed run has the same bits whatever its start would compute.
   virtual std::vector<std::pair<std::string, at::Tensor>> start_tensors() { return {}; }
+  /// Called before the first step of this call of train(), before a saved state is put back.
+  virtual void begin(int64_t /*total_steps*/) {}
+  /// Called before each optimizer step: the parameters' grads are complete, and the optimizer takes them times `gradient_scale`.
+  virtual void before_step(int64_t /*step*/, double /*gradient_scale*/) {}
 };
 
 }  // namespace graft::pipelines

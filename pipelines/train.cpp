@@ -119,6 +119,7 @@ TrainReport Loop::run() {
 
 void Loop::start() {
   const int threads = at::get_num_threads();
+  task_.begin(options_.total_steps);
   std::optional<TrainProgress> saved;
   if (!options_.run_dir.empty()) {
     prepare_checkpoint_dir(options_.run_dir, options_.resume);
@@ -155,7 +156,9 @@ void Loop::take_step(int64_t step) {
   audit_gradients(step);
   const double norm = optimizer_.gradient_norm();
   if (!std::isfinite(norm)) fail_numbers("the gradient's norm", norm, learning_rate);
-  optimizer_.update(learning_rate, clip_factor(norm, options_.clip_norm));
+  const double gradient_scale = clip_factor(norm, options_.clip_norm);
+  task_.before_step(step, gradient_scale);
+  optimizer_.update(learning_rate, gradient_scale);
   if (task_.after_step(step)) optimizer_.rebuild(task_.trainable_parameters());
   if (step < report_.first_step + 1) frozen_.verify(text("step ", step + 1));
 

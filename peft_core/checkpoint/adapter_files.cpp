@@ -63,6 +63,12 @@ bool belongs_to_method(const std::string& name, const MethodSpec& method) {
   return std::any_of(marks.begin(), marks.end(), [&](const std::string& mark) { return name.find(mark) != std::string::npos; });
 }
 
+/// PEFT writes the tensors that all layers of a RandLoRA model share once for all, as "base_model.NAME", and once more for every layer.
+bool is_repetition(const std::string& stored_name, const formats::SafetensorsFile& file) {
+  const auto name = stored_name.substr(stored_name.rfind('.') + 1);
+  return stored_name.starts_with(kPrefix) && file.tensors().contains(std::string(kSharedPrefix) + name);
+}
+
 /// PEFT writes the parameters of a wrapped layer's own under "base_layer".
 std::string without_wrapping(std::string name) {
   constexpr std::string_view wrapped = ".base_layer";
@@ -77,6 +83,7 @@ void sort_tensors(const formats::SafetensorsFile& file, const std::string& where
       to.tensors[stored_name] = as_tensor(bytes, owner);
       continue;
     }
+    if (is_repetition(stored_name, file)) continue;
     if (!stored_name.starts_with(kSharedPrefix))
       throw InvalidArgument({.where = where, .what = "tensor '" + formats::shown(stored_name) + "' has no PEFT name",
                              .expected = "a name that begins with " + std::string(kPrefix)});
@@ -171,7 +178,7 @@ std::unique_ptr<Attachment> attach_adapter(const AdapterFiles& files, Places& pl
 }
 
 void write_adapter(const std::filesystem::path& folder, const Attachment& attachment, const AdapterOrigin& origin) {
-  write_adapter(folder, attachment.state(), attachment.published_config(), origin);
+  write_adapter(folder, attachment.saved_state(), attachment.published_config(), origin);
 }
 
 void write_adapter(const std::filesystem::path& folder, const AdapterState& state, const json& published_config, const AdapterOrigin& origin) {

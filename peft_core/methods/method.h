@@ -69,6 +69,17 @@ class Attachment {
   virtual void detach() = 0;
   /// Folds the adapters into dense bases of `dtype`; throws InvalidArgument where traits.mergeable is false.
   virtual void merge(at::ScalarType dtype) = 0;
+  /// What a file holds: state(), where the method's files leave nothing out.
+  virtual AdapterState saved_state() const { return state(); }
+
+  /// Before the first step of a run that has so many, resumed or not; for methods with a schedule.
+  virtual void begin_training(int64_t total_steps) { (void)total_steps; }
+  /// Before each optimizer step. The leaves' gradients are those of the whole step; the optimizer takes them times `gradient_scale` (clipping)
+  /// and clears them.
+  virtual void before_step(int64_t step, double gradient_scale) { (void)step, (void)gradient_scale; }
+  /// Tensors beside state() that training needs to go on. Checkpoints hold them, and a resumed run gets their values back in place; so they
+  /// are there, and have their sizes, from begin_training() on.
+  virtual NamedTensors training_state() const { return {}; }
 };
 
 /// Promises, each one tested by the conformance suite.

@@ -68,7 +68,8 @@ MicroStep LanguageTask::accumulate_gradients(int64_t step, int64_t micro, double
   const auto loss = model.loss_sum(hidden, as_tensor(batch.targets));
   result.loss_sum = loss.item<double>();
   auto scaled = loss * loss_scale;
-  if (const auto extra = language_.attachment->auxiliary_loss(); extra.defined()) scaled = scaled + extra;
+  if (const auto extra = language_.attachment->auxiliary_loss(); extra.defined())
+    scaled = scaled + extra / static_cast<double>(options_.plan.accumulation);  // once a step, however many micro steps it has
   scaled.backward();
   return result;
 }
@@ -109,6 +110,7 @@ std::vector<std::pair<std::string, at::Tensor>> LanguageTask::start_tensors() {
   std::vector<std::pair<std::string, at::Tensor>> start;
   for (const auto& [name, tensor] : language_.attachment->state())
     if (!trained.contains({tensor.data_ptr(), tensor.numel()})) start.emplace_back(name, tensor);
+  for (const auto& kept : language_.attachment->training_state()) start.push_back(kept);
   return start;
 }
 

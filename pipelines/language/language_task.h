@@ -44,6 +44,8 @@ class LanguageTask final : public TrainTask {
   std::vector<ParameterGroup> trainable_parameters() override;
   std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() override;
   std::vector<std::pair<std::string, at::Tensor>> start_tensors() override;
+  void begin(int64_t total_steps) override { language_.attachment->begin_training(total_steps); }
+  void before_step(int64_t step, double gradient_scale) override { language_.attachment->before_step(step, gradient_scale); }
   bool after_step(int64_t step) override { return language_.attachment->after_step(step); }
   bool parts_may_rest() const override { return language_.attachment->parts_may_rest(); }
   void save(const std::string& run_dir) override;

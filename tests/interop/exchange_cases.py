@@ -90,7 +90,7 @@ MADE_BY_PEFT = {
     "gralora": ("llama3", GraloraConfig(r=8, alpha=4, target_modules=LINEARS)),
     "gralora-hybrid": ("qwen2", GraloraConfig(r=8, alpha=2, gralora_k=4, hybrid_r=3, target_modules=ALL)),
     "hira": ("qwen2", HiraConfig(r=8, target_modules=LINEARS)),
-    "hira-patterns": ("mistral", HiraConfig(r=4, init_weights="gaussian", target_modules=ALL, rank_pattern={"q_proj": 2})),
+    "hira-all-linear": ("mistral", HiraConfig(r=4, init_weights="gaussian", target_modules=ALL)),
     "shira": ("qwen2", ShiraConfig(r=4, target_modules=LINEARS)),
     "shira-seed": ("llama3", ShiraConfig(r=2, random_seed=5, target_modules=["q_proj", "down_proj"])),
     "lily": ("qwen2", LilyConfig(r=8, num_B=3, stride_A=2, scaling=0.3, target_modules=LINEARS)),

@@ -1,8 +1,8 @@
 #include "peft_core/methods/sequence/prefix_tuning.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
 
 #include <nlohmann/json.hpp>
 

@@ -100,7 +100,8 @@ class OftAdapter final : public Adapter {
       const auto flat = x.reshape({rows * count_, block_});
       return at::addmm(flat, flat, turn[0]).view({rows, count_ * block_});
     }
-    const auto blocks = x.reshape({rows, count_, block_}).transpose(0, 1);  // (k, N, block)
+    // Copied: products of strided blocks take twice as long there and back.
+    const auto blocks = x.reshape({rows, count_, block_}).transpose(0, 1).contiguous();  // (k, N, block)
     return at::baddbmm(blocks, blocks, turn).transpose(0, 1).reshape({rows, count_ * block_});
   }
 

@@ -13,8 +13,6 @@
 #include "peft_core/methods/low_rank/olora.h"
 #include "peft_core/methods/low_rank/orthogonal.h"
 #include "peft_core/methods/low_rank/pissa.h"
-#include "peft_core/methods/low_rank/randlora.h"
-#include "peft_core/methods/low_rank/vb_lora.h"
 #include "peft_core/methods/low_rank/vera.h"
 #include "peft_core/methods/method.h"
 #include "peft_core/methods/released/bitfit.h"
@@ -52,8 +50,6 @@ const std::vector<MethodSpec>& builtin_methods() {
       astra_method(),
       nora_method(),
       vera_method(),
-      randlora_method(),
-      vb_lora_method(),
       gralora_method(),
       hira_method(),
       lily_method(),

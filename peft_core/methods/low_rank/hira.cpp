@@ -25,7 +25,6 @@ struct HiraConfig {
   double dropout = 0.0;
   Start init = Start::kUniform;
   LayerChoice choice;
-  std::map<std::string, int64_t> rank_pattern;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -34,7 +33,6 @@ struct HiraConfig {
     v("dropout", dropout, "probability of dropping an input of the update while training, in [0, 1)");
     v("init", init, "start of A: uniform in ±1/√in, or gaussian with deviation 1 / r");
     choice.visit(v);
-    v("rank_pattern", rank_pattern, "rank of single layers: expression over the name's end -> rank");
   }
 };
 
@@ -50,9 +48,9 @@ constexpr int64_t kFewRows = 128;
 
 class HiraAdapter final : public Adapter {
  public:
-  HiraAdapter(const FrozenLinear& base, int64_t rank, const HiraConfig& config, at::Generator& random)
-      : a_(uniform_leaf({rank, base.in_features()}, random)), b_(zero_leaf({base.out_features(), rank})), dropout_(config.dropout) {
-    if (config.init == Start::kGaussian) a_.detach().normal_(0, 1.0 / static_cast<double>(rank), random);
+  HiraAdapter(const FrozenLinear& base, const HiraConfig& config, at::Generator& random)
+      : a_(uniform_leaf({config.rank, base.in_features()}, random)), b_(zero_leaf({base.out_features(), config.rank})), dropout_(config.dropout) {
+    if (config.init == Start::kGaussian) a_.detach().normal_(0, 1.0 / static_cast<double>(config.rank), random);
   }
 
   at::Tensor forward(const at::Tensor& x, const SlotCall& call) const override {
@@ -88,7 +86,6 @@ nlohmann::json published_form(const HiraConfig& config) {
   return {{"peft_type", "HIRA"},
           {"r", config.rank},
           {"hira_dropout", config.dropout},
-          {"rank_pattern", config.rank_pattern},
           {"init_weights", init},
           {"fan_in_fan_out", false},
           {"modules_to_save", nullptr}};
@@ -98,16 +95,15 @@ std::unique_ptr<Attachment> attach(Places& places, const ConfigNode& section, co
   const auto config = read_config<HiraConfig>(section);
   expect_range("method.rank", static_cast<double>(config.rank), 1, 65536);
   expect_dropout(config.dropout);
-  Patterns ranks(config.rank_pattern, "method.rank_pattern");
-  for (const auto* slot : chosen_slots(places, config.choice)) expect_rank(ranks.value_for(slot->name(), config.rank), *slot);
-  ranks.expect_all_used();
   auto random = at::make_generator<at::CPUGeneratorImpl>(context.seed);
   const auto make = [&](const LinearSlot& slot) {
-    return std::make_shared<HiraAdapter>(*slot.base(), ranks.value_for(slot.name(), config.rank), config, random);
+    expect_rank(config.rank, slot);
+    return std::make_shared<HiraAdapter>(*slot.base(), config, random);
   };
   return std::make_unique<PublishedLayerAdapters>(places, config.choice, make, published_form(config));
 }
 
+/// PEFT 0.21.2 writes rank_pattern and makes every layer of rank r all the same, so there is nothing in it to read.
 std::optional<ConfigNode> from_published(const nlohmann::json& published) {
   if (published.value("peft_type", "") != "HIRA") return std::nullopt;
   refuse_set(published, {"fan_in_fan_out"});
@@ -117,7 +113,6 @@ std::optional<ConfigNode> from_published(const nlohmann::json& published) {
                            {"dropout", published_value(published, "hira_dropout", 0.0)},
                            {"init", gaussian ? "gaussian" : "uniform"}};
   read_published_targets(published, method);
-  if (const auto found = published.find("rank_pattern"); found != published.end() && found->is_object()) method["rank_pattern"] = *found;
   return ConfigNode::parse(method.dump(), "adapter_config.json");
 }
 

@@ -40,16 +40,22 @@ TEST(Hira, ZeroElementsStayZero) {
   EXPECT_FALSE(at::equal(merged, holed));
 }
 
-TEST(Hira, StartsAndRanks) {
+TEST(Hira, StartsAndLimits) {
   const auto a = [](const std::string& options) { return adapt("hira", "targets: [q_proj]\n" + options).trainable().front().second; };
   EXPECT_LE(a("").abs().max().item<double>(), 1.0 / 8);
   // 32 x 64 normal values: the deviation is known to 1 / √4096 of itself, four of which are allowed.
   EXPECT_NEAR(a("init: gaussian").std().item<double>(), 1.0 / 32, 1.0 / 32 / 16);
-  const auto adapted = adapt("hira", "rank: 5\nrank_pattern: {1.self_attn.q_proj: 7}\ntargets: [q_proj]");
-  EXPECT_EQ(adapted.trainable().at(0).second.size(0), 5);
-  EXPECT_EQ(adapted.trainable().at(1).second.size(0), 7);
   EXPECT_THAT(testing::refusal("hira", "rank: 33"), AllOf(HasSubstr("k_proj"), HasSubstr("1..32")));
-  EXPECT_THAT(testing::refusal("hira", "rank_pattern: {no_such: 4}"), HasSubstr("no_such"));
+}
+
+TEST(Hira, ARankPatternOfPeftsFilesIsWithoutEffectAsThere) {
+  auto published = adapt("hira", "rank: 5").attachment->published_config();
+  published["rank_pattern"] = {{"q_proj", 2}};
+  const auto section = find_method("hira").from_published(published);
+  ASSERT_TRUE(section.has_value());
+  testing::Adapted read{testing::tiny_model("qwen2"), nullptr};
+  read.attachment = find_method("hira").attach(read.model->places(), *section, 1);
+  for (const auto& [name, tensor] : read.trainable()) EXPECT_EQ(std::min(tensor.size(0), tensor.size(1)), 5) << name;
 }
 
 }  // namespace

@@ -101,6 +101,21 @@ bool AdapterMixture::after_step(int64_t step) {
   return replaced;
 }
 
+void AdapterMixture::begin_training(int64_t total_steps) {
+  for (const auto& part : parts_) part->begin_training(total_steps);
+}
+
+void AdapterMixture::before_step(int64_t step, double gradient_scale) {
+  for (const auto& part : parts_) part->before_step(step, gradient_scale);
+}
+
+NamedTensors AdapterMixture::training_state() const {
+  NamedTensors all;
+  for (size_t i = 0; i < parts_.size(); ++i)
+    for (const auto& [name, tensor] : parts_[i]->training_state()) all.emplace_back(names()[i] + "/" + name, tensor);
+  return all;
+}
+
 AdapterState AdapterMixture::state() const {
   AdapterState all;
   for (size_t i = 0; i < parts_.size(); ++i)

@@ -43,6 +43,10 @@ class AdapterMixture final : public Attachment {
   std::vector<TrainableGroup> trainable() const override;
   at::Tensor auxiliary_loss() const override;
   bool after_step(int64_t step) override;
+  bool parts_may_rest() const override { return true; }  ///< an adapter that no row of a step chooses gets no gradient
+  void begin_training(int64_t total_steps) override;
+  void before_step(int64_t step, double gradient_scale) override;
+  NamedTensors training_state() const override;
   AdapterState state() const override;
   /// Throws: each adapter has a config of its own (write_mixture in checkpoint/mixture_files.h).
   nlohmann::json published_config() const override;

@@ -24,6 +24,14 @@ ConvertedLayer converted(const LinearSlot& slot, const std::shared_ptr<const Fro
   return layer;
 }
 
+/// The first bias that would be another after merging; none if there is none.
+std::optional<std::string> changed_bias(const std::vector<LinearSlot*>& slots) {
+  for (const auto* slot : slots)
+    if (slot->adapter() != nullptr && slot->bias().defined() && !slot->adapter()->merged_bias(slot->bias()).equal(slot->bias()))
+      return "the bias of " + slot->name();
+  return std::nullopt;
+}
+
 }  // namespace
 
 double ConvertedLayer::relative_error() const { return relative(squared_error, squared_update); }
@@ -45,9 +53,10 @@ Conversion convert_to_low_rank(Places& places, int64_t rank, const std::function
   at::NoGradGuard no_gradient;
   const PlacesWatch before(places);
   const auto attachment = attach();
-  const auto other = before.other_change(/*bases_too=*/false);
   Conversion conversion;
   const auto slots = all_linears(places);
+  auto other = before.other_change(/*bases_too=*/false);
+  if (!other) other = changed_bias(slots);
   for (size_t i = 0; !other && i < slots.size(); ++i)
     if (slots[i]->adapter() != nullptr) conversion.layers.push_back(converted(*slots[i], before.base(i), rank));
   attachment->detach();

@@ -111,6 +111,12 @@ at::Tensor MixedAdapter::merged_weight(const FrozenLinear& base) const {
   return merged;
 }
 
+at::Tensor MixedAdapter::merged_bias(const at::Tensor& bias) const {
+  auto merged = bias;
+  for (const auto& [index, factor] : working(state_->weights)) merged = merged + (parts_[index]->merged_bias(bias) - bias) * factor;
+  return merged;
+}
+
 NamedTensors MixedAdapter::parameters() const {
   NamedTensors all;
   for (size_t i = 0; i < parts_.size(); ++i)

@@ -30,6 +30,7 @@ class MixedAdapter final : public Adapter {
 
   at::Tensor forward(const at::Tensor& x, const SlotCall& call) const override;
   at::Tensor merged_weight(const FrozenLinear& base) const override;
+  at::Tensor merged_bias(const at::Tensor& bias) const override;
   NamedTensors parameters() const override;
   NamedTensors fixed() const override;
 

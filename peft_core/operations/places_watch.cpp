@@ -19,6 +19,7 @@ std::optional<std::string> PlacesWatch::other_change(bool bases_too) const {
     if (slots[i]->base() != bases_[i]) return "the weight " + slots[i]->name();
   for (size_t i = 0; i < places_.parameters.size(); ++i)
     if (!places_.parameters[i].tensor->is_same(parameters_[i])) return "the parameter " + places_.parameters[i].name;
+  if (places_.embedding != nullptr && places_.embedding->adapter() != nullptr) return "the embedding";
   for (const auto* slot : places_.activations)
     if (slot->adapter() != nullptr) return "what follows " + slot->name();
   if (places_.prompt != nullptr && places_.prompt->count() > 0) return "the tokens before a sequence";

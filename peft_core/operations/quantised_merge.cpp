@@ -29,6 +29,7 @@ std::vector<MergeLoss> merge_into_nf4(Places& places, Rounding rounding, double 
     loss.squared_error = (held - merged).square().sum(at::kDouble).item<double>();
     loss.squared_weight = merged.square().sum(at::kDouble).item<double>();
     losses.push_back(loss);
+    if (slot->bias().defined()) slot->bias() = slot->adapter()->merged_bias(slot->bias());
     slot->replace_base(replacement);
     slot->detach();
   }

@@ -10,7 +10,7 @@ namespace graft::peft {
 ReversibleMerge::ReversibleMerge(Places& places, at::ScalarType dtype) {
   for (auto* slot : all_linears(places)) {
     if (slot->adapter() == nullptr) continue;
-    const Kept kept{slot, slot->base(), slot->adapter()};
+    const Kept kept{slot, slot->base(), slot->adapter(), slot->bias()};
     slot->merge(dtype);
     kept_.push_back(kept);
     if (at::isfinite(slot->base()->as_stored()).all().item<bool>()) continue;
@@ -21,7 +21,8 @@ ReversibleMerge::ReversibleMerge(Places& places, at::ScalarType dtype) {
 }
 
 void ReversibleMerge::undo() {
-  for (const auto& [slot, base, adapter] : kept_) {
+  for (const auto& [slot, base, adapter, bias] : kept_) {
+    slot->bias() = bias;
     slot->replace_base(base);
     slot->detach();
     slot->attach(adapter);

@@ -25,6 +25,7 @@ class ReversibleMerge {
     LinearSlot* slot;
     std::shared_ptr<const FrozenLinear> base;
     std::shared_ptr<const Adapter> adapter;
+    at::Tensor bias;
   };
   std::vector<Kept> kept_;
 };

@@ -16,8 +16,8 @@ namespace graft::peft {
 ///             out right: the errors of a row cancel along these directions.
 enum class Rounding { kNearest, kUpdate };
 
-/// How much an error along the directions counts beside one elsewhere. Measured on SmolLM2-135M with Q8_0 (docs/operations.md): below 10 updates
-/// are still lost, from 30 to 300 the loss on held-out text stays the same.
+/// How much an error along the directions counts beside one elsewhere. Measured on SmolLM2-135M with Q8_0 (docs/operations.md): below 10 parts of
+/// the update are still lost, from 30 to 300 the loss on held-out text stays the same.
 constexpr double kDirectionWeight = 30;
 
 /// What a type can hold.

@@ -89,6 +89,43 @@ TEST(AdapterMixture, SumsUpdatesWithTheirWeights) {
   }
 }
 
+/// A LoRA and an adapter of any method that changes linear layers only: side by side they are what merging both gives.
+class MixtureOfMethod : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(MixtureOfMethod, SumsItWithALora) {
+  const auto& method = peft::find_method(GetParam());
+  if (!method.traits.mergeable) GTEST_SKIP() << "cannot be merged, so there is nothing to compare with";
+  const auto model = tiny_model("qwen2");  // biases, which some methods change
+  const TinyCalibration calibration(*model);
+  AdapterMixture mixture(model->places());
+  mixture.add("lora", 0.5, random_adapter(*model, "lora", "rank: 4", 5));
+  try {
+    mixture.add("other", -0.5, [&] {
+      Adapted view{nullptr, method.attach(model->places(), method_section(method.name, ""), peft::AttachContext(6, &calibration))};
+      view.disturb(6);
+      return std::move(view.attachment);
+    });
+  } catch (const InvalidArgument& error) {
+    EXPECT_NE(std::string(error.what()).find("cannot stand beside others"), std::string::npos) << error.what();
+    return;
+  }
+  const auto logits = [&] {
+    at::NoGradGuard no_gradient;
+    return model->logits(model->hidden_states(tiny_batch().stream(), {}));
+  };
+  const auto apart_from_weights = logits();
+  mixture.merge(at::kFloat);
+  EXPECT_LT(apart(apart_from_weights, logits()), 1e-3);
+}
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const auto& method : peft::builtin_methods()) names.push_back(method.name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, MixtureOfMethod, ::testing::ValuesIn(method_names()), [](const auto& instance) { return instance.param; });
+
 TEST(AdapterMixture, GivesEverySequenceItsOwnAdapters) {
   for (const auto& kinds : {std::vector{kLora, kWider}, std::vector{kLora, kDora}}) {
     const Mixed mixed(kinds);

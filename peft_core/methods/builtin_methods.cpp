@@ -3,6 +3,7 @@
 #include "peft_core/methods/low_rank/eva.h"
 #include "peft_core/methods/low_rank/gralora.h"
 #include "peft_core/methods/low_rank/hira.h"
+#include "peft_core/methods/low_rank/id_lora.h"
 #include "peft_core/methods/low_rank/lily.h"
 #include "peft_core/methods/low_rank/loftq.h"
 #include "peft_core/methods/low_rank/lora.h"
@@ -49,6 +50,7 @@ const std::vector<MethodSpec>& builtin_methods() {
       lora_ga_method(),
       astra_method(),
       nora_method(),
+      id_lora_method(),
       vera_method(),
       gralora_method(),
       hira_method(),

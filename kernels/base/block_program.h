@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/base/bfloat16.h"
 #include "kernels/base/host_device.h"
@@ -24,8 +25,14 @@
 // and nvcc melts no product and sum into one rounding (-fmad=false), so both run to the same bits.
 namespace graft::kernels::detail {
 
+/// Two sums that one reduction makes.
+struct TwoSums {
+  float first, second;
+};
+
 struct Add {
   GRAFT_HOST_DEVICE float operator()(float a, float b) const { return a + b; }
+  GRAFT_HOST_DEVICE TwoSums operator()(TwoSums a, TwoSums b) const { return {a.first + b.first, a.second + b.second}; }
 };
 
 GRAFT_HOST_DEVICE inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -35,7 +42,21 @@ GRAFT_HOST_DEVICE inline int64_t ceil_divide(int64_t a, int64_t b) { return (a +
 GRAFT_HOST_DEVICE inline float widen(float v) { return v; }
 GRAFT_HOST_DEVICE inline float widen(uint16_t v) { return bfloat16_to_float(v); }
 GRAFT_HOST_DEVICE inline void narrow(float v, float& to) { to = v; }
-GRAFT_HOST_DEVICE inline void narrow(float v, uint16_t& to) { to = float_to_bfloat16(v); }
+GRAFT_HOST_DEVICE inline void narrow(float v, uint16_t& to) {
+#if defined(__CUDA_ARCH__)
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to) : "f"(v));  // one instruction for six; another NaN
+#else
+  to = float_to_bfloat16(v);
+#endif
+}
+
+/// sizeof(T) bytes at p, which is aligned for T: one read where T is a word of the device.
+template <class T>
+GRAFT_HOST_DEVICE inline T read_aligned(const void* p) {
+  T value;
+  memcpy(&value, __builtin_assume_aligned(p, alignof(T)), sizeof value);
+  return value;
+}
 
 /// Numbers that one thread takes at once: 16 bytes of bf16, the widest access of all architectures.
 constexpr int kEight = 8;
@@ -47,6 +68,9 @@ struct alignas(16) Pack {
 
 /// True if Packs may be read and written at p. Null, for what is not wanted, is no hindrance.
 inline bool holds_packs(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+/// True if words of 4 bytes may be read at p.
+inline bool holds_words(const void* p) { return reinterpret_cast<uintptr_t>(p) % 4 == 0; }
 
 /// Numbers of an eight that begins at `first` and lies before `end`.
 GRAFT_HOST_DEVICE inline int count_of_eight(int64_t first, int64_t end) {
@@ -65,10 +89,25 @@ GRAFT_HOST_DEVICE inline void load_eight(const T* p, int count, bool packed, flo
 }
 
 template <class T>
+GRAFT_HOST_DEVICE inline void narrow_eight(const float (&from)[kEight], Pack<T>& to) {
+  for (int i = 0; i < kEight; ++i) narrow(from[i], to.values[i]);
+}
+#if defined(__CUDA_ARCH__)
+/// Two at a time.
+inline __device__ void narrow_eight(const float (&from)[kEight], Pack<uint16_t>& to) {
+  struct Words {
+    uint32_t of[kEight / 2];
+  } words;
+  for (int i = 0; i < kEight / 2; ++i) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(words.of[i]) : "f"(from[2 * i + 1]), "f"(from[2 * i]));
+  memcpy(to.values, words.of, sizeof words);
+}
+#endif
+
+template <class T>
 GRAFT_HOST_DEVICE inline void store_eight(const float (&from)[kEight], int count, bool packed, T* p) {
   if (packed && count == kEight) {
     Pack<T> pack;
-    for (int i = 0; i < kEight; ++i) narrow(from[i], pack.values[i]);
+    narrow_eight(from, pack);
     *reinterpret_cast<Pack<T>*>(p) = pack;
   } else {
     for (int i = 0; i < kEight; ++i)

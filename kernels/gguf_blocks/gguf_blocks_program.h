@@ -19,8 +19,8 @@ struct DequantizeBlocks {
   struct Shared {};
 
   const uint8_t* blocks;
-  int64_t size;  // weights
-  bool packed;
+  int64_t size;          // weights
+  bool aligned, packed;  // blocks for their unit, out for packs
   Out* out;
 
   template <class Block>
@@ -31,16 +31,33 @@ struct DequantizeBlocks {
       const int count = count_of_eight(begin, size);
       const uint8_t* first = blocks + begin / Values::kElements * Values::kBytes;
       const int within = static_cast<int>(begin % Values::kElements);
-      const auto group = Values::group(first, within);
       float values[kEight];
-      for (int i = 0; i < kEight; ++i) {
-        values[i] = 0.0f;
-        if (i >= count) continue;
-        // Eight plain weights are eight blocks.
-        values[i] = group.value(Values::kElements == 1 ? Values::code(first + i * Values::kBytes, 0) : Values::code(first, within + i));
-      }
+      aligned ? expand<true>(first, within, count, values) : expand<false>(first, within, count, values);
       store_eight(values, count, packed, out + begin);
     });
+  }
+
+ private:
+  GRAFT_HOST_DEVICE static void copy_bytes(const uint8_t* from, int bytes, void* to) {
+    for (int i = 0; i < kEight * Values::kBytes; ++i)
+      if (i < bytes) static_cast<uint8_t*>(to)[i] = from[i];
+  }
+
+  template <bool kAligned>
+  GRAFT_HOST_DEVICE static void expand(const uint8_t* first, int within, int count, float (&values)[kEight]) {
+    if constexpr (Values::kElements == 1) {  // eight plain weights are eight blocks
+      Pack<typename Values::Stored> stored{};
+      if (kAligned && count == kEight) {
+        stored = read_aligned<decltype(stored)>(first);
+      } else {
+        copy_bytes(first, count * Values::kBytes, stored.values);
+      }
+      for (int i = 0; i < kEight; ++i) values[i] = Values::value(stored.values[i]);
+    } else {
+      const auto group = Values::template group<kAligned>(first, within);
+      const uint64_t codes = Values::template codes<kAligned>(first, within);
+      for (int i = 0; i < kEight; ++i) values[i] = group.value(code_of<Values::kZero>(codes, i));
+    }
   }
 };
 
@@ -48,7 +65,8 @@ template <GgmlType kType, class Launcher, class Out>
 void launch_dequantize_type(const Launcher& launch, const uint8_t* blocks, int64_t block_count, Out* out) {
   using Program = DequantizeBlocks<kType, Out>;
   const int64_t size = block_count * Program::Values::kElements;
-  launch(ceil_divide(size, int64_t{Program::kThreads} * kEight), Program{blocks, size, holds_packs(out), out});
+  const bool aligned = reinterpret_cast<uintptr_t>(blocks) % Program::Values::kUnit == 0;
+  launch(ceil_divide(size, int64_t{Program::kThreads} * kEight), Program{blocks, size, aligned, holds_packs(out), out});
 }
 
 template <class Launcher, class Out>

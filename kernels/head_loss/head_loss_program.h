@@ -116,11 +116,12 @@ struct AbsorbLogits {
       over_eights(thread, kThreads, chunk.count, [&](int64_t first, int count) {
         float eight[kEight];
         load_eight(values + first, count, packed, eight);
+        const bool of_target = target >= first && target < first + count;  // true for few, so no more is asked for each number
         for (int i = 0; i < kEight; ++i) {
           const float logit = eight[i];
           eight[i] = i < count ? exponential_or_nothing(logit, top) : 0.0f;
           sum += eight[i];
-          if (i < count && first + i == target) keep_target(block.index(), logit, eight[i], shared);
+          if (of_target && i == static_cast<int>(target - first)) keep_target(block.index(), logit, eight[i], shared);
         }
         store_eight(eight, count, packed, values + first);
       });

@@ -27,6 +27,18 @@ GRAFT_HOST_DEVICE inline int nf4_code(const uint8_t* codes, int64_t place) {
   return place % 2 == 0 ? codes[place / 2] >> 4 : codes[place / 2] & 15;
 }
 
+/// The codes of eight weights from `place` on, a multiple of 8, weight i's in bits 4 i; those past `count` are 0.
+GRAFT_HOST_DEVICE inline uint32_t nf4_codes(const uint8_t* codes, int64_t place, int count, bool words) {
+  if (words && count == kEight) {
+    const auto word = read_aligned<uint32_t>(codes + place / 2);
+    return (word >> 4 & 0x0f0f0f0fu) | (word & 0x0f0f0f0fu) << 4;  // the first of a byte stands in its high half
+  }
+  uint32_t all = 0;
+  for (int i = 0; i < kEight; ++i)
+    if (i < count) all |= static_cast<uint32_t>(nf4_code(codes, place + i)) << (4 * i);
+  return all;
+}
+
 /// A thread expands eight weights, which share one scale: blocks are multiples of 32.
 template <class Out>
 struct DequantizeNf4 {
@@ -38,7 +50,7 @@ struct DequantizeNf4 {
   Nf4DeviceWeight weight;
   int64_t first, size;
   int block_shift;
-  bool packed;
+  bool words, packed;
   Out* out;
   float table[16];
 
@@ -52,8 +64,9 @@ struct DequantizeNf4 {
       if (begin >= size) return;
       const int count = count_of_eight(begin, size);
       const float scale = nf4_block_scale(weight, static_cast<uint32_t>((first + begin) >> block_shift));
+      const uint32_t codes = nf4_codes(weight.codes, first + begin, count, words);
       float values[kEight];
-      for (int i = 0; i < kEight; ++i) values[i] = i < count ? shared.table[nf4_code(weight.codes, first + begin + i)] * scale : 0.0f;
+      for (int i = 0; i < kEight; ++i) values[i] = shared.table[codes >> (4 * i) & 15] * scale;
       store_eight(values, count, packed, out + begin);
     });
   }
@@ -79,7 +92,8 @@ template <class Launcher, class Out>
 void launch_dequantize_nf4(const Launcher& launch, const Nf4DeviceWeight& weight, int64_t first, int64_t size, Out* out) {
   using Program = DequantizeNf4<Out>;
   check_nf4_range(weight, first, size);
-  Program program{weight, first, size, std::countr_zero(static_cast<uint64_t>(weight.block_size)), holds_packs(out), out, {}};
+  Program program{weight, first, size, std::countr_zero(static_cast<uint64_t>(weight.block_size)), holds_words(weight.codes),
+                  holds_packs(out), out, {}};
   for (size_t code = 0; code < 16; ++code) program.table[code] = nf4_table()[code];
   launch(ceil_divide(size, int64_t{Program::kThreads} * kEight), program);
 }

@@ -7,7 +7,7 @@
 
 namespace graft::kernels::detail {
 
-constexpr int64_t kRowsOfSlice = 64;
+constexpr int64_t kRowsOfSlice = 32;
 
 /// First stage: partial[slice, i] = Σ over the rows of a slice, in their order, of g · x̂, and of g for a bias. A thread has a column, a
 /// block a slice of 256 columns.
@@ -43,22 +43,31 @@ struct SumColumnsOfSlices {
   }
 };
 
-/// Second stage: to[i] += Σ partial[slice, i] in the slices' order.
+/// Second stage: to[i] += Σ partial[slice, i]. Eight warps take the slices of 32 columns in turn, and their sums are added in order.
 struct AddSlices {
-  static constexpr int kThreads = 256;
-  struct Shared {};
+  static constexpr int kThreads = 256, kColumns = 32, kParts = kThreads / kColumns;
+  struct Shared {
+    float parts[kParts][kColumns];
+  };
 
   const float* partial;
   int64_t slices, n;
   float* to;
 
   template <class Block>
-  GRAFT_HOST_DEVICE void operator()(Block& block, Shared&) const {
+  GRAFT_HOST_DEVICE void operator()(Block& block, Shared& shared) const {
     block.each([&](int thread) {
-      const int64_t column = block.index() * kThreads + thread;
-      if (column >= n) return;
+      const int part = thread / kColumns;
+      const int64_t column = block.index() * kColumns + thread % kColumns;
       float sum = 0.0f;
-      for (int64_t slice = 0; slice < slices; ++slice) sum += partial[slice * n + column];
+      for (int64_t slice = part; slice < slices && column < n; slice += kParts) sum += partial[slice * n + column];
+      shared.parts[part][thread % kColumns] = sum;
+    });
+    block.each([&](int thread) {
+      const int64_t column = block.index() * kColumns + thread;
+      if (thread >= kColumns || column >= n) return;
+      float sum = 0.0f;
+      for (int part = 0; part < kParts; ++part) sum += shared.parts[part][thread];
       to[column] += sum;
     });
   }
@@ -75,16 +84,24 @@ void launch_norm_gradients(const Launcher& launch, const ReaderGradients<T>& g, 
   float* of_bias = dbias == nullptr ? nullptr : scratch + slices * n;
   launch(slices * tiles, SumColumnsOfSlices<T>{g, x, mean, inverse, rows, n, scratch, of_bias});
   if (slices == 0) return;
-  if (dweight != nullptr) launch(tiles, AddSlices{scratch, slices, n, dweight});
-  if (dbias != nullptr) launch(tiles, AddSlices{of_bias, slices, n, dbias});
+  const int64_t columns = ceil_divide(n, AddSlices::kColumns);
+  if (dweight != nullptr) launch(columns, AddSlices{scratch, slices, n, dweight});
+  if (dbias != nullptr) launch(columns, AddSlices{of_bias, slices, n, dbias});
 }
 
-/// Calls body with the storage type and, as a constant, the threads that share a row: narrow rows would leave most of 256 idle.
+/// How many threads share a row, and how many of its eights each keeps in registers.
+template <int kRowThreads, int kEights>
+struct RowShape {
+  static constexpr int kThreads = kRowThreads, kKept = kEights;
+};
+
+/// Calls body with the storage type and a shape for rows of n: narrow rows would leave most of 256 threads idle.
 template <class Body>
 void by_row(Element type, int64_t n, const Body& body) {
   by_storage(type, [&](auto tag) {
-    if (n <= 1024) return body(tag, std::integral_constant<int, 64>());
-    body(tag, std::integral_constant<int, 256>());
+    if (n <= 64 * 2 * kEight) return body(tag, RowShape<64, 2>());
+    if (n <= 256 * 2 * kEight) return body(tag, RowShape<256, 2>());
+    body(tag, RowShape<256, 4>());
   });
 }
 
@@ -99,9 +116,9 @@ template <class Launcher>
 void launch_rms_norm(const Launcher& launch, Element type, const void* x, const void* residual, const float* weight, float epsilon,
                      int64_t rows, int64_t n, void* sum, void* y, float* inverse_rms) {
   const bool packed = rows_hold_packs(n, x, residual, weight, sum, y);
-  by_row(type, n, [&](auto tag, auto threads) {
+  by_row(type, n, [&](auto tag, auto shape) {
     using T = decltype(tag);
-    launch(rows, RmsNormForward<T, threads()>{static_cast<const T*>(x), static_cast<const T*>(residual), weight, epsilon, n, packed,
+    launch(rows, RmsNormForward<T, shape.kThreads, shape.kKept>{static_cast<const T*>(x), static_cast<const T*>(residual), weight, epsilon, n, packed,
                                               static_cast<T*>(sum), static_cast<T*>(y), inverse_rms});
   });
 }
@@ -112,13 +129,13 @@ void launch_rms_norm_backward(const Launcher& launch, Element type, const RmsNor
   GRAFT_ASSERT(!norm.g.empty() && norm.g.size() <= kMostReaders);
   bool packed = rows_hold_packs(norm.n, norm.beside, norm.x, norm.weight, norm.dx);
   for (const void* g : norm.g) packed = packed && holds_packs(g);
-  by_row(type, norm.n, [&](auto tag, auto threads) {
+  by_row(type, norm.n, [&](auto tag, auto shape) {
     using T = decltype(tag);
     ReaderGradients<T> g{{}, static_cast<int>(norm.g.size())};
     for (size_t k = 0; k < norm.g.size(); ++k) g.of[k] = static_cast<const T*>(norm.g[k]);
     const T *beside = static_cast<const T*>(norm.beside), *x = static_cast<const T*>(norm.x);
     launch_norm_gradients<T>(launch, g, x, nullptr, norm.inverse_rms, norm.rows, norm.n, norm.dweight, nullptr, scratch);
-    launch(norm.rows, RmsNormRowBackward<T, threads()>{g, beside, x, norm.weight, norm.inverse_rms, norm.n, packed,
+    launch(norm.rows, RmsNormRowBackward<T, shape.kThreads, shape.kKept>{g, beside, x, norm.weight, norm.inverse_rms, norm.n, packed,
                                                        static_cast<T*>(norm.dx)});
   });
 }
@@ -127,9 +144,9 @@ template <class Launcher>
 void launch_layer_norm(const Launcher& launch, Element type, const void* x, const float* weight, const float* bias, float epsilon,
                        int64_t rows, int64_t n, void* y, float* mean, float* inverse_std) {
   const bool packed = rows_hold_packs(n, x, weight, bias, y);
-  by_row(type, n, [&](auto tag, auto threads) {
+  by_row(type, n, [&](auto tag, auto shape) {
     using T = decltype(tag);
-    launch(rows, LayerNormForward<T, threads()>{static_cast<const T*>(x), weight, bias, epsilon, n, packed, static_cast<T*>(y), mean,
+    launch(rows, LayerNormForward<T, shape.kThreads, shape.kKept>{static_cast<const T*>(x), weight, bias, epsilon, n, packed, static_cast<T*>(y), mean,
                                                 inverse_std});
   });
 }
@@ -139,11 +156,11 @@ void launch_layer_norm_backward(const Launcher& launch, Element type, const void
                                 const float* mean, const float* inverse_std, int64_t rows, int64_t n, void* dx, float* dweight,
                                 float* dbias, float* scratch) {
   const bool packed = rows_hold_packs(n, g, x, weight, dx);
-  by_row(type, n, [&](auto tag, auto threads) {
+  by_row(type, n, [&](auto tag, auto shape) {
     using T = decltype(tag);
     const T *gradient = static_cast<const T*>(g), *from = static_cast<const T*>(x);
     launch_norm_gradients<T>(launch, ReaderGradients<T>{{gradient}, 1}, from, mean, inverse_std, rows, n, dweight, dbias, scratch);
-    launch(rows, LayerNormBackward<T, threads()>{gradient, from, weight, mean, inverse_std, n, packed, static_cast<T*>(dx)});
+    launch(rows, LayerNormBackward<T, shape.kThreads, shape.kKept>{gradient, from, weight, mean, inverse_std, n, packed, static_cast<T*>(dx)});
   });
 }
 

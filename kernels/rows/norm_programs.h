@@ -6,26 +6,11 @@
 #include <cstdint>
 
 #include "kernels/base/block_program.h"
+#include "kernels/base/row_share.h"
 #include "kernels/rows/element_programs.h"
 #include "kernels/rows/norm_rows.h"
 
 namespace graft::kernels::detail {
-
-/// A row of n numbers as a block's threads share it.
-template <int kThreadsOfRow, class Block>
-struct RowSum {
-  /// Σ over the row of what term(first, count) returns for each eight, the same for every thread.
-  template <class Term>
-  GRAFT_HOST_DEVICE static float of(Block& block, int64_t n, const Term& term) {
-    typename Block::template PerThread<float> sums;
-    block.each([&](int thread) {
-      float sum = 0.0f;
-      over_eights(thread, kThreadsOfRow, n, [&](int64_t first, int count) { sum += term(first, count); });
-      sums[thread] = sum;
-    });
-    return block.reduce(sums, Add());
-  }
-};
 
 /// The gradients that several readers of a row have, read as their sum.
 template <class T>
@@ -52,7 +37,7 @@ struct ReaderGradients {
 };
 
 /// y = x / rms(x) · weight. With a residual, x is first x + residual, rounded and kept in `sum`.
-template <class T, int kWidth>
+template <class T, int kWidth, int kKept>
 struct RmsNormForward {
   static constexpr int kThreads = kWidth;
   struct Shared {};
@@ -69,25 +54,28 @@ struct RmsNormForward {
 
   template <class Block>
   GRAFT_HOST_DEVICE void operator()(Block& block, Shared&) const {
+    using Share = RowShare<kThreads, kKept, 1, Block>;
+    using Eights = typename Share::Eights;
+    Share share(n);
     const int64_t row = block.index() * n;
-    const T* normed = residual == nullptr ? x + row : sum + row;  // in the second phase
-    const float squares = RowSum<kThreads, Block>::of(block, n, [&](int64_t first, int count) {
-      float values[kEight];
-      load_eight(x + row + first, count, packed, values);
-      if (residual != nullptr) add_residual(row + first, count, values);
+    const float squares = share.load_and_sum(block, [&](int64_t first, int count, Eights& values) {
+      load_eight(x + row + first, count, packed, values[0]);
+      if (residual != nullptr) add_residual(row + first, count, values[0]);
+    }, [](const Eights& values, int64_t, int) {
       float total = 0.0f;
-      for (int i = 0; i < kEight; ++i) total = fmaf(values[i], values[i], total);
+      for (int i = 0; i < kEight; ++i) total = fmaf(values[0][i], values[0][i], total);
       return total;
     });
     const float inverse = 1.0f / sqrtf(squares / static_cast<float>(n) + epsilon);
+    const T* normed = residual == nullptr ? x + row : sum + row;
     block.each([&](int thread) {
       if (thread == 0) inverse_rms[block.index()] = inverse;
-      over_eights(thread, kThreads, n, [&](int64_t first, int count) {
-        float values[kEight], weights[kEight];
-        load_eight(normed + first, count, packed, values);
+      share.each(thread, [&](int64_t first, int count, Eights& values) { load_eight(normed + first, count, packed, values[0]); },
+                 [&](const Eights& values, int64_t first, int count) {
+        float weights[kEight];
         load_eight(weight + first, count, packed, weights);
-        for (int i = 0; i < kEight; ++i) values[i] = values[i] * inverse * weights[i];
-        store_eight(values, count, packed, y + row + first);
+        for (int i = 0; i < kEight; ++i) weights[i] = values[0][i] * inverse * weights[i];
+        store_eight(weights, count, packed, y + row + first);
       });
     });
   }
@@ -106,7 +94,7 @@ struct RmsNormForward {
 };
 
 /// dx = beside + inverse · (g·w − x̂ · mean(g·w·x̂)).
-template <class T, int kWidth>
+template <class T, int kWidth, int kKept>
 struct RmsNormRowBackward {
   static constexpr int kThreads = kWidth;
   struct Shared {};
@@ -122,40 +110,37 @@ struct RmsNormRowBackward {
 
   template <class Block>
   GRAFT_HOST_DEVICE void operator()(Block& block, Shared&) const {
+    using Share = RowShare<kThreads, kKept, 2, Block>;  // g·w and x
+    using Eights = typename Share::Eights;
+    Share share(n);
     const int64_t row = block.index() * n;
     const float inverse = inverse_rms[block.index()];
-    const float dot = RowSum<kThreads, Block>::of(block, n, [&](int64_t first, int count) {
-      float gw[kEight], values[kEight];
-      load_products(row, first, count, gw);
-      load_eight(x + row + first, count, packed, values);
+    const auto load = [&](int64_t first, int count, Eights& values) {
+      float weights[kEight];
+      g.load(row + first, count, packed, values[0]);
+      load_eight(x + row + first, count, packed, values[1]);
+      load_eight(weight + first, count, packed, weights);
+      for (int i = 0; i < kEight; ++i) values[0][i] *= weights[i];
+    };
+    const float dot = share.load_and_sum(block, load, [](const Eights& values, int64_t, int) {
       float total = 0.0f;
-      for (int i = 0; i < kEight; ++i) total = fmaf(gw[i], values[i], total);
+      for (int i = 0; i < kEight; ++i) total = fmaf(values[0][i], values[1][i], total);
       return total;
     });
     const float mean = dot * inverse / static_cast<float>(n);
     block.each([&](int thread) {
-      over_eights(thread, kThreads, n, [&](int64_t first, int count) {
-        float gw[kEight], values[kEight], joined[kEight] = {};
-        load_products(row, first, count, gw);
-        load_eight(x + row + first, count, packed, values);
+      share.each(thread, load, [&](const Eights& values, int64_t first, int count) {
+        float joined[kEight] = {};
         if (beside != nullptr) load_eight(beside + row + first, count, packed, joined);
-        for (int i = 0; i < kEight; ++i) values[i] = fmaf(inverse, fmaf(-(values[i] * inverse), mean, gw[i]), joined[i]);
-        store_eight(values, count, packed, dx + row + first);
+        for (int i = 0; i < kEight; ++i) joined[i] = fmaf(inverse, fmaf(-(values[1][i] * inverse), mean, values[0][i]), joined[i]);
+        store_eight(joined, count, packed, dx + row + first);
       });
     });
-  }
-
- private:
-  GRAFT_HOST_DEVICE void load_products(int64_t row, int64_t first, int count, float (&gw)[kEight]) const {
-    float weights[kEight];
-    g.load(row + first, count, packed, gw);
-    load_eight(weight + first, count, packed, weights);
-    for (int i = 0; i < kEight; ++i) gw[i] *= weights[i];
   }
 };
 
 /// y = (x − mean) / deviation · weight + bias. The variance is summed around the mean, so that a large mean does not cost its digits.
-template <class T, int kWidth>
+template <class T, int kWidth, int kKept>
 struct LayerNormForward {
   static constexpr int kThreads = kWidth;
   struct Shared {};
@@ -172,19 +157,21 @@ struct LayerNormForward {
 
   template <class Block>
   GRAFT_HOST_DEVICE void operator()(Block& block, Shared&) const {
+    using Share = RowShare<kThreads, kKept, 1, Block>;
+    using Eights = typename Share::Eights;
+    Share share(n);
     const int64_t row = block.index() * n;
-    const float sum = RowSum<kThreads, Block>::of(block, n, [&](int64_t first, int count) {
-      float values[kEight], total = 0.0f;
-      load_eight(x + row + first, count, packed, values);
-      for (int i = 0; i < kEight; ++i) total += values[i];
+    const auto load = [&](int64_t first, int count, Eights& values) { load_eight(x + row + first, count, packed, values[0]); };
+    const float sum = share.load_and_sum(block, load, [](const Eights& values, int64_t, int) {
+      float total = 0.0f;
+      for (int i = 0; i < kEight; ++i) total += values[0][i];
       return total;
     });
     const float centre = sum / static_cast<float>(n);
-    const float squares = RowSum<kThreads, Block>::of(block, n, [&](int64_t first, int count) {
-      float values[kEight], total = 0.0f;
-      load_eight(x + row + first, count, packed, values);
+    const float squares = share.sum(block, load, [&](const Eights& values, int64_t, int count) {
+      float total = 0.0f;
       for (int i = 0; i < kEight; ++i) {
-        const float distance = i < count ? values[i] - centre : 0.0f;
+        const float distance = i < count ? values[0][i] - centre : 0.0f;
         total = fmaf(distance, distance, total);
       }
       return total;
@@ -195,20 +182,19 @@ struct LayerNormForward {
         mean[block.index()] = centre;
         inverse_std[block.index()] = inverse;
       }
-      over_eights(thread, kThreads, n, [&](int64_t first, int count) {
-        float values[kEight], weights[kEight], biases[kEight];
-        load_eight(x + row + first, count, packed, values);
+      share.each(thread, load, [&](const Eights& values, int64_t first, int count) {
+        float weights[kEight], biases[kEight];
         load_eight(weight + first, count, packed, weights);
         load_eight(bias + first, count, packed, biases);
-        for (int i = 0; i < kEight; ++i) values[i] = fmaf((values[i] - centre) * inverse, weights[i], biases[i]);
-        store_eight(values, count, packed, y + row + first);
+        for (int i = 0; i < kEight; ++i) weights[i] = fmaf((values[0][i] - centre) * inverse, weights[i], biases[i]);
+        store_eight(weights, count, packed, y + row + first);
       });
     });
   }
 };
 
 /// dx = inverse · (g·w − mean(g·w) − x̂ · mean(g·w·x̂)).
-template <class T, int kWidth>
+template <class T, int kWidth, int kKept>
 struct LayerNormBackward {
   static constexpr int kThreads = kWidth;
   struct Shared {};
@@ -224,41 +210,39 @@ struct LayerNormBackward {
 
   template <class Block>
   GRAFT_HOST_DEVICE void operator()(Block& block, Shared&) const {
+    using Share = RowShare<kThreads, kKept, 2, Block>;  // g·w and x̂
+    using Eights = typename Share::Eights;
+    Share share(n);
     const int64_t row = block.index() * n;
     const float centre = mean[block.index()], inverse = inverse_std[block.index()], size = static_cast<float>(n);
-    const float sum = RowSum<kThreads, Block>::of(block, n, [&](int64_t first, int count) {
-      float gw[kEight], normal[kEight], total = 0.0f;
-      load_both(row, first, count, centre, inverse, gw, normal);
-      for (int i = 0; i < kEight; ++i) total += gw[i];  // beyond the end g is 0
+    const auto load = [&](int64_t first, int count, Eights& values) { load_both(row, first, count, centre, inverse, values); };
+    const TwoSums sums = share.load_and_sum(block, load, [](const Eights& values, int64_t, int) {
+      TwoSums total{};
+      for (int i = 0; i < kEight; ++i) {  // beyond the end g is 0
+        total.first += values[0][i];
+        total.second = fmaf(values[0][i], values[1][i], total.second);
+      }
       return total;
     });
-    const float dot = RowSum<kThreads, Block>::of(block, n, [&](int64_t first, int count) {
-      float gw[kEight], normal[kEight], total = 0.0f;
-      load_both(row, first, count, centre, inverse, gw, normal);
-      for (int i = 0; i < kEight; ++i) total = fmaf(gw[i], normal[i], total);
-      return total;
-    });
-    const float mean_gw = sum / size, mean_gwx = dot / size;
+    const float mean_gw = sums.first / size, mean_gwx = sums.second / size;
     block.each([&](int thread) {
-      over_eights(thread, kThreads, n, [&](int64_t first, int count) {
-        float gw[kEight], normal[kEight];
-        load_both(row, first, count, centre, inverse, gw, normal);
-        for (int i = 0; i < kEight; ++i) gw[i] = inverse * fmaf(-normal[i], mean_gwx, gw[i] - mean_gw);
-        store_eight(gw, count, packed, dx + row + first);
+      share.each(thread, load, [&](const Eights& values, int64_t first, int count) {
+        float gradient[kEight];
+        for (int i = 0; i < kEight; ++i) gradient[i] = inverse * fmaf(-values[1][i], mean_gwx, values[0][i] - mean_gw);
+        store_eight(gradient, count, packed, dx + row + first);
       });
     });
   }
 
  private:
-  GRAFT_HOST_DEVICE void load_both(int64_t row, int64_t first, int count, float centre, float inverse, float (&gw)[kEight],
-                                   float (&normal)[kEight]) const {
+  GRAFT_HOST_DEVICE void load_both(int64_t row, int64_t first, int count, float centre, float inverse, float (&values)[2][kEight]) const {
     float weights[kEight];
-    load_eight(g + row + first, count, packed, gw);
-    load_eight(x + row + first, count, packed, normal);
+    load_eight(g + row + first, count, packed, values[0]);
+    load_eight(x + row + first, count, packed, values[1]);
     load_eight(weight + first, count, packed, weights);
     for (int i = 0; i < kEight; ++i) {
-      gw[i] *= weights[i];
-      normal[i] = (normal[i] - centre) * inverse;
+      values[0][i] *= weights[i];
+      values[1][i] = (values[1][i] - centre) * inverse;
     }
   }
 };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -25,6 +26,13 @@ inline const auto kPlaces = ::testing::Values(Place::kForward, Place::kBackward,
 
 /// Why nothing can run there; empty if it can.
 inline std::string why_not_at(Place place) { return place == Place::kDevice ? why_no_cuda_device() : ""; }
+
+/// The sizes of a test, and on a device those too that would take the processor's loops too long to walk twice.
+template <class T>
+std::vector<T> sizes_at(Place place, std::vector<T> sizes, const std::vector<T>& large) {
+  if (place == Place::kDevice) sizes.insert(sizes.end(), large.begin(), large.end());
+  return sizes;
+}
 
 /// Gives kernels their pointers: the host's own, or copies on the device that are copied back in the end.
 class Site {
@@ -66,6 +74,16 @@ class Site {
 template <class T>
 bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+inline bool not_a_number(float v) { return v != v; }
+inline bool not_a_number(uint16_t bf16) { return (bf16 & 0x7fff) > 0x7f80; }
+
+/// The same bytes but for NaNs, whose sign and payload each processor chooses as it likes.
+template <class T>
+bool same_numbers(const std::vector<T>& a, const std::vector<T>& b) {
+  const auto same = [](T x, T y) { return std::memcmp(&x, &y, sizeof(T)) == 0 || (not_a_number(x) && not_a_number(y)); };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
 }
 
 }  // namespace graft::kernels

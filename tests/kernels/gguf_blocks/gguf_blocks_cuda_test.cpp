@@ -30,13 +30,14 @@ std::vector<uint8_t> random_bytes(size_t count, uint64_t seed) {
   return bytes;
 }
 
-/// `offset`: values before the expanded ones, so that their place is not aligned.
+/// `offset`: values before the expanded ones, and bytes before the blocks, so that their places are not aligned.
 template <class Out>
 std::vector<Out> expanded(Place where, GgmlType type, std::vector<uint8_t> blocks, size_t count, size_t offset) {
   std::vector<Out> out(offset + count * block_layout(type).elements);
   {
     Site site(where);
-    const uint8_t* from = site.at(blocks);
+    blocks.insert(blocks.begin(), offset, uint8_t{0});
+    const uint8_t* from = site.at(blocks) + offset;
     Out* to = site.at(out) + offset;
     if (site.on_device()) {
       dequantize_blocks_cuda(type, from, static_cast<int64_t>(count), to, nullptr);
@@ -63,7 +64,7 @@ void expect_same(const std::vector<Out>& actual, const std::vector<Out>& expecte
 TEST_P(GgufBlocksCuda, EveryTypeGivesTheBitsOfTheReference) {
   for (const auto type : kTypes) {
     const auto layout = block_layout(type);
-    for (const size_t count : {0, 1, 2, 7, 8, 9, 15, 17, 63, 64, 65, 127, 500, 2049}) {
+    for (const size_t count : sizes_at<size_t>(GetParam(), {0, 1, 2, 7, 8, 9, 15, 17, 63, 64, 65, 127, 500, 2049}, {20011})) {
       const auto blocks = random_bytes(count * layout.bytes, count + 1);
       std::vector<float> wide(count * layout.elements);
       std::vector<uint16_t> narrow(wide.size());

@@ -217,6 +217,8 @@ TEST_P(HeadLossCuda, TheWalkGivesTheExactLossAndGradient) {
           if (HasFatalFailure()) return;
         }
   compare(place(), HeadCase(type(), 2, 2100, 300, 3.0), 128);  // a row wider than its block's threads can take at once
+  compare(place(), HeadCase(type(), 2, 9, 9001, 3.0), 8500);     // and a chunk of more words than its threads keep
+  if (place() == Place::kDevice) compare(place(), HeadCase(type(), 149, 72, 9001, 3.0), 4096);
 }
 
 TEST_P(HeadLossCuda, AConfidentRowKeepsTheTargetsRounding) {

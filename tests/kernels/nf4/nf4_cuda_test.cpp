@@ -33,21 +33,22 @@ T* or_null(Site& site, std::vector<T>& values) {
   return values.empty() ? nullptr : site.at(values);
 }
 
-/// Codes, too, lie in memory of their own size, so that reads past them are seen by the sanitizers.
-Nf4DeviceWeight place(Site& site, Nf4Weight& weight) {
-  return {.codes = site.at(weight.codes), .count = weight.count, .block_size = weight.block_size, .absmax = or_null(site, weight.absmax),
+/// Codes, too, lie in memory of their own size, so that reads past them are seen by the sanitizers; the first `skip` are none.
+Nf4DeviceWeight place(Site& site, Nf4Weight& weight, int64_t skip = 0) {
+  return {.codes = site.at(weight.codes) + skip, .count = weight.count, .block_size = weight.block_size, .absmax = or_null(site, weight.absmax),
           .absmax_codes = or_null(site, weight.absmax_codes), .nested_code = or_null(site, weight.nested_code),
           .nested_absmax = or_null(site, weight.nested_absmax), .nested_offset = weight.nested_offset,
           .nested_block_size = weight.nested_block_size};
 }
 
-/// `offset`: values that stay untouched before the expanded ones, so that their place is not aligned.
+/// `offset`: values that stay untouched before the expanded ones, and bytes before the codes, so that their places are not aligned.
 template <class Out>
 std::vector<Out> expanded(Place where, Nf4Weight weight, int64_t first, int64_t size, int64_t offset = 0) {
   std::vector<Out> out(static_cast<size_t>(offset + size));
   {
     Site site(where);
-    const auto placed = place(site, weight);
+    weight.codes.insert(weight.codes.begin(), static_cast<size_t>(offset), uint8_t{0});
+    const auto placed = place(site, weight, offset);
     Out* to = site.at(out) + offset;
     if (site.on_device()) {
       dequantize_nf4_cuda(placed, first, size, to, nullptr);
@@ -60,7 +61,8 @@ std::vector<Out> expanded(Place where, Nf4Weight weight, int64_t first, int64_t 
 
 TEST_P(Nf4Cuda, GivesTheBitsOfTheReference) {
   for (const int64_t block_size : {32, 64, 256, 4096})
-    for (const size_t count : {0, 1, 2, 7, 8, 9, 31, 32, 33, 63, 64, 65, 2047, 2048, 2049, 4097, 16384, 20011})
+    for (const size_t count : sizes_at<size_t>(GetParam(), {0, 1, 2, 7, 8, 9, 31, 32, 33, 63, 64, 65, 2047, 2048, 2049, 4097, 16384, 20011},
+                                               {1 << 21, (1 << 21) + 9}))
       for (const bool nested : {false, true}) {
         const auto weight = quantize_nf4(gaussian(count, count), block_size, nested);
         std::vector<float> expected(count);

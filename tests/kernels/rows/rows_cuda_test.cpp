@@ -53,7 +53,7 @@ struct Numbers {
   }
   void* data() { return type == Element::kFloat32 ? static_cast<void*>(wide.data()) : narrow.data(); }
   float* floats() { return wide.data(); }
-  bool operator==(const Numbers& other) const { return same_bytes(wide, other.wide) && same_bytes(narrow, other.narrow); }
+  bool operator==(const Numbers& other) const { return same_numbers(wide, other.wide) && same_numbers(narrow, other.narrow); }
 };
 
 /// What `site` knows a vector by.
@@ -154,21 +154,26 @@ struct NormCase {
 
 /// Around the eight numbers of a thread and the 64 or 256 threads of a row; primes; widths of real models.
 template <class Body>
-void over_cases(Element type, const Body& body) {
-  for (const int64_t n : {1, 2, 7, 8, 9, 15, 16, 63, 64, 65, 97, 511, 512, 513, 576, 1024, 1025, 1032, 2048, 2056, 4099, 4864})
+void over_cases(Element type, Place place, const Body& body) {
+  for (const int64_t n : {1, 2, 7, 8, 9, 15, 16, 63, 64, 65, 97, 511, 512, 513, 576, 1024, 1025, 1032, 2048, 2056, 4096, 4099, 4864, 8192, 8200, 12301})
     for (const int64_t rows : {0, 1, 5}) {
       NormCase c(type, rows, n);
       body(c);
       if (::testing::Test::HasFatalFailure()) return;
     }
-  for (const int64_t rows : {63, 64, 65, 67, 193}) {  // around the slices of the columns' sums
+  for (const int64_t rows : {31, 32, 33, 63, 64, 65, 67, 193, 1025}) {  // around the slices of the columns' sums
     NormCase c(type, rows, 264);
+    body(c);
+  }
+  if (place != Place::kDevice) return;
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{521, 4096}, {311, 8191}, {70001, 24}}) {  // more blocks than run at once
+    NormCase c(type, rows, n);
     body(c);
   }
 }
 
 TEST_P(RowsCuda, RmsNorm) {
-  over_cases(type(), [&](NormCase& c) {
+  over_cases(type(), place(), [&](NormCase& c) {
     const auto out = run({c.y, c.inverse}, [&](Site& site, std::vector<Numbers>& to) {
       const void* x = at(site, c.x);
       const float* weight = floats(site, c.weight);
@@ -184,7 +189,7 @@ TEST_P(RowsCuda, RmsNorm) {
 }
 
 TEST_P(RowsCuda, AddRmsNorm) {
-  over_cases(type(), [&](NormCase& c) {
+  over_cases(type(), place(), [&](NormCase& c) {
     const auto out = run({c.sum, c.y, c.inverse}, [&](Site& site, std::vector<Numbers>& to) {
       const void *x = at(site, c.x), *residual = at(site, c.beside);
       const float* weight = floats(site, c.weight);
@@ -222,7 +227,7 @@ std::pair<Numbers, Numbers> expected_back(NormCase& c, bool with_beside, const N
 
 TEST_P(RowsCuda, RmsNormBackwardForAnyReaders) {
   int turn = 0;
-  over_cases(type(), [&](NormCase& c) {
+  over_cases(type(), place(), [&](NormCase& c) {
     const auto before = Numbers::normal(Element::kFloat32, c.n, 6);
     for (c.readers = 1; c.readers <= kMostReaders; ++c.readers, ++turn) {
       const bool with_beside = turn / 4 % 2 == 0, wanted = turn % 3 != 0;  // in 24 turns all of them come together
@@ -303,7 +308,7 @@ TEST(RowsCudaArguments, ANormWithoutReadersIsABug) {
 }
 
 TEST_P(RowsCuda, LayerNorm) {
-  over_cases(type(), [&](NormCase& c) {
+  over_cases(type(), place(), [&](NormCase& c) {
     const auto out = run({c.y, c.mean, c.inverse}, [&](Site& site, std::vector<Numbers>& to) {
       const void* x = at(site, c.x);
       const float *weight = floats(site, c.weight), *bias = floats(site, c.bias);
@@ -347,7 +352,7 @@ TEST_P(RowsCuda, LayerNormOfALargeMeanKeepsTheSpread) {
 }
 
 TEST_P(RowsCuda, LayerNormBackward) {
-  over_cases(type(), [&](NormCase& c) {
+  over_cases(type(), place(), [&](NormCase& c) {
     layer_norm_rows_reference(type(), c.x.data(), c.weight.floats(), c.bias.floats(), kEpsilon, c.rows, c.n, c.y.data(), c.mean.floats(),
                               c.inverse.floats());
     const auto before = Numbers::normal(Element::kFloat32, c.n, 6);
@@ -372,10 +377,12 @@ TEST_P(RowsCuda, LayerNormBackward) {
   });
 }
 
-constexpr int64_t kFlatSizes[] = {0, 1, 7, 8, 9, 16, 2047, 2048, 2049, 4096, 20011};
+std::vector<int64_t> flat_sizes(Place place) {
+  return sizes_at<int64_t>(place, {0, 1, 7, 8, 9, 16, 2047, 2048, 2049, 4096, 20011}, {1 << 21, (1 << 21) + 9});
+}
 
 TEST_P(RowsCuda, Swiglu) {
-  for (const int64_t n : kFlatSizes) {
+  for (const int64_t n : flat_sizes(place())) {
     auto gate = Numbers::normal(type(), n, 1, 4.0f), up = Numbers::normal(type(), n, 2), expected = up;
     const auto out = run({expected}, [&](Site& site, std::vector<Numbers>& to) {
       const void *a = at(site, gate), *b = at(site, up);
@@ -389,7 +396,7 @@ TEST_P(RowsCuda, Swiglu) {
 }
 
 TEST_P(RowsCuda, SwigluBackward) {
-  for (const int64_t n : kFlatSizes) {
+  for (const int64_t n : flat_sizes(place())) {
     auto g = Numbers::normal(type(), n, 3), gate = Numbers::normal(type(), n, 1, 4.0f), up = Numbers::normal(type(), n, 2);
     auto dgate = g, dup = g;
     const auto out = run({dgate, dup}, [&](Site& site, std::vector<Numbers>& to) {
@@ -411,7 +418,7 @@ constexpr Gelu kForms[] = {Gelu::kExact, Gelu::kTanh, Gelu::kQuick};
 
 TEST_P(RowsCuda, GeluAndItsSlope) {
   for (const Gelu form : kForms)
-    for (const int64_t n : kFlatSizes) {
+    for (const int64_t n : flat_sizes(place())) {
       auto x = Numbers::normal(type(), n, 1, 3.0f), g = Numbers::normal(type(), n, 2), y = x, dx = x;
       const auto out = run({y, dx}, [&](Site& site, std::vector<Numbers>& to) {
         const void *from = at(site, x), *upstream = at(site, g);
@@ -471,7 +478,7 @@ TEST_P(RowsCuda, ActivationsOfHugeNumbersAndOfNone) {
 }
 
 TEST_P(RowsCuda, RotaryTurnsAndTurnsBack) {
-  for (const int64_t tokens : {0, 1, 5, 131})
+  for (const int64_t tokens : sizes_at<int64_t>(place(), {0, 1, 5, 131}, {4099}))
     for (const int64_t heads : {1, 3})
       for (const int64_t width : {2, 6, 16, 30, 64, 96, 130}) {
         const int64_t n = tokens * heads * width;

@@ -18,6 +18,8 @@ ops::AttentionShape attention_shape(const DecoderConfig& config) {
 
 }  // namespace
 
+at::Tensor ResidualStream::whole() const { return pending.defined() ? x + pending : x; }
+
 SequenceCache SequenceCache::with_capacity(const DecoderConfig& config, int64_t capacity, at::ScalarType dtype) {
   SequenceCache cache;
   for (int64_t i = 0; i < config.layers; ++i) {

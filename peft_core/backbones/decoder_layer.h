@@ -35,7 +35,7 @@ struct SequenceCache {
 struct ResidualStream {
   at::Tensor x, pending;
 
-  at::Tensor whole() const { return pending.defined() ? x + pending : x; }
+  at::Tensor whole() const;
 };
 
 /// x + attention(norm(x)), then x + feed-forward(norm(x)).

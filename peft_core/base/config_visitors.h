@@ -19,6 +19,14 @@ namespace graft {
 template <class T>
 concept ConfigStruct = std::is_class_v<T> && requires(T t, int& any) { t.visit(any); };
 
+/// The name that config_names() has for a value.
+template <class E>
+std::string enum_name(E value) {
+  for (const auto& [name, known] : config_names(value))
+    if (known == value) return name;
+  return {};
+}
+
 namespace detail {
 
 void convert(const ConfigNode& node, const std::string& key, bool& value);
@@ -110,10 +118,7 @@ class Writer {
       value.visit(writer);
       return writer.node_;
     } else if constexpr (std::is_enum_v<T>) {
-      for (const auto& [name, known] : config_names(value)) {
-        if (known == value) return to_node(name);
-      }
-      return {};
+      return to_node(enum_name(value));
     } else {
       return to_node(value);
     }

@@ -1,13 +1,13 @@
 #include "peft_core/methods/dense_update.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/base/error.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/slots/held_base.h"
 
 namespace graft::peft {
@@ -22,14 +22,6 @@ struct HeldMaker : public torch::CustomClassHolder {
   MakeUpdate make;
 };
 
-/// 0 or 1 / (1 − p), like x; undefined without dropout.
-at::Tensor dropout_mask(const at::Tensor& x, double p, uint64_t seed) {
-  if (p <= 0) return {};
-  auto mask = at::empty(x.sizes(), x.options());
-  mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed));
-  return mask.mul_(1.0 / (1.0 - p));
-}
-
 std::vector<at::Tensor> leaves_of(const at::Tensor& first, const std::optional<at::Tensor>& second) {
   std::vector<at::Tensor> leaves = {first.detach()};
   if (second.has_value() && second->defined()) leaves.push_back(second->detach());
@@ -40,7 +32,7 @@ struct DenseUpdateLinear : public torch::autograd::Function<DenseUpdateLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& first, const std::optional<at::Tensor>& second,
                             const std::optional<at::Tensor>& bias, std::shared_ptr<const FrozenLinear> base, MakeUpdate make, double dropout,
                             int64_t seed) {
-    const auto mask = dropout_mask(x, dropout, static_cast<uint64_t>(seed));
+    const auto mask = dropout_mask(x.sizes(), x.options(), dropout, static_cast<uint64_t>(seed));
     const auto update = make(leaves_of(first, second)).to(x.scalar_type());
     auto y = base->project(x, {.bias = bias.value_or(at::Tensor())});
     y.addmm_(mask.defined() ? x * mask : x, update.t());
@@ -58,7 +50,7 @@ struct DenseUpdateLinear : public torch::autograd::Function<DenseUpdateLinear> {
     const auto saved = ctx->get_saved_variables();
     const auto x = ops::kept_input(ctx);
     const auto& g = gradients[0];
-    const auto mask = dropout_mask(x, ctx->saved_data["dropout"].toDouble(), static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
+    const auto mask = dropout_mask(x.sizes(), x.options(), ctx->saved_data["dropout"].toDouble(), static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
     const auto capsule = ctx->saved_data["maker"].toCapsule();
     const auto& make = static_cast<const HeldMaker*>(capsule.get())->make;
 

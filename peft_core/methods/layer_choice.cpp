@@ -18,6 +18,16 @@ bool contains(const auto& values, const auto& value) { return std::find(values.b
 
 }  // namespace
 
+void expect_rank(int64_t rank, const LinearSlot& slot, int64_t limit, const std::string& meaning) {
+  if (rank >= 1 && rank <= limit) return;
+  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
+                         .expected = "1.." + std::to_string(limit) + " = " + meaning, .got = std::to_string(rank)});
+}
+
+void expect_rank(int64_t rank, const LinearSlot& slot) {
+  expect_rank(rank, slot, std::min(slot.base()->in_features(), slot.base()->out_features()), "min(in, out)");
+}
+
 std::vector<LinearSlot*> chosen_slots(const Places& places, const LayerChoice& choice) {
   auto slots = matching_linears(places, choice.targets, "method.targets");
   if (!choice.exclude.empty()) {

@@ -29,6 +29,11 @@ struct LayerChoice {
 /// The chosen slots in the model's order. Throws InvalidArgument if a pattern matches nothing, or if none is left.
 std::vector<LinearSlot*> chosen_slots(const Places& places, const LayerChoice& choice);
 
+/// Throws InvalidArgument, naming the layer, for a rank outside 1..`limit`; `meaning` says what the limit is: "min(in, out)".
+void expect_rank(int64_t rank, const LinearSlot& slot, int64_t limit, const std::string& meaning);
+/// The same for a factorisation of the whole layer: 1..min(in, out).
+void expect_rank(int64_t rank, const LinearSlot& slot);
+
 /// `target_modules` as PEFT reads it: the endings of the slots' names, free of our own pattern forms; the full names where an ending would
 /// take in layers that were not chosen.
 nlohmann::json published_targets(const LayerChoice& choice, const std::vector<LinearSlot*>& slots);

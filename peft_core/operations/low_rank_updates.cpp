@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "peft_core/methods/low_rank/leading_svd.h"
+
 namespace graft::peft {
 namespace {
 
@@ -50,9 +52,8 @@ LowRankUpdate nearest_low_rank(const std::vector<LowRankUpdate>& sum, int64_t ra
   const auto [row_basis, row_factor] = at::linalg_qr(a.t());    // a = row_factorᵀ row_basisᵀ
   const auto [column_basis, column_factor] = at::linalg_qr(b);  // b = column_basis column_factor
   const auto core = at::mm(column_factor, row_factor.t());
-  const auto [u, s, vt] = at::linalg_svd(core, /*full_matrices=*/false);
-  const auto kept = std::min(rank, s.size(0));
-  return as_update(at::mm(vt.narrow(0, 0, kept), row_basis.t()), at::mm(column_basis, u.narrow(1, 0, kept) * s.narrow(0, 0, kept)));
+  const auto svd = leading_svd(core, std::min({rank, core.size(0), core.size(1)}));
+  return as_update(at::mm(svd.v.t(), row_basis.t()), at::mm(column_basis, svd.u * svd.s));
 }
 
 }  // namespace graft::peft

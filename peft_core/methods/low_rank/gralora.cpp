@@ -8,10 +8,10 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
-#include "peft_core/methods/low_rank/thin_ops.h"
 #include "peft_core/methods/published_form.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {

@@ -9,9 +9,9 @@
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
 #include "peft_core/methods/dense_update.h"
-#include "peft_core/methods/low_rank/thin_ops.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/published_form.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {
@@ -35,13 +35,6 @@ struct HiraConfig {
     choice.visit(v);
   }
 };
-
-void expect_rank(int64_t rank, const LinearSlot& slot) {
-  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
-  if (rank >= 1 && rank <= limit) return;
-  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
-                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
-}
 
 /// Rows of the base's product up to which r products with W are cheaper than making W ⊙ B A.
 constexpr int64_t kFewRows = 128;

@@ -8,9 +8,10 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/methods/layer_adapters.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/low_rank/row_bank.h"
 #include "peft_core/methods/low_rank/thin_ops.h"
+#include "peft_core/methods/published_form.h"
 
 namespace graft::peft {
 namespace {
@@ -22,13 +23,6 @@ EnumNames<Router> config_names(Router) {
 
 enum class Bank { kClustered, kRandom };
 EnumNames<Bank> config_names(Bank) { return {{"clustered", Bank::kClustered}, {"random", Bank::kRandom}}; }
-
-template <class E>
-std::string name_of(E value) {
-  for (const auto& [name, known] : config_names(value))
-    if (known == value) return name;
-  return {};
-}
 
 constexpr int64_t kUsualRank = 32;
 
@@ -141,34 +135,24 @@ class IdLoraAdapter final : public Adapter {
   mutable int64_t bank_version_ = -1;
 };
 
-class IdLoraAttachment final : public LayerAdapters {
- public:
-  IdLoraAttachment(Places& places, const IdLoraConfig& config, const Make& make) : LayerAdapters(places, config.choice, make), config_(config) {}
-
-  nlohmann::json published_config() const override {
-    return {{"peft_type", "ID_LORA"},
-            {"r", config_.rank ? nlohmann::json(*config_.rank) : nlohmann::json()},
-            {"clusters", config_.clusters},
-            {"rank_boosting", config_.rank_boosting},
-            {"router", name_of(config_.router)},
-            {"bank", name_of(config_.bank)},
-            {"scale", config_.scale},
-            {"dropout", config_.dropout},
-            {"target_modules", published_targets()}};
-  }
-
- private:
-  IdLoraConfig config_;
-};
+nlohmann::json published_form(const IdLoraConfig& config) {
+  return {{"peft_type", "ID_LORA"},
+          {"r", config.rank ? nlohmann::json(*config.rank) : nlohmann::json()},
+          {"clusters", config.clusters},
+          {"rank_boosting", config.rank_boosting},
+          {"router", enum_name(config.router)},
+          {"bank", enum_name(config.bank)},
+          {"scale", config.scale},
+          {"dropout", config.dropout}};
+}
 
 std::unique_ptr<Attachment> attach(Places& places, const IdLoraConfig& config, const AttachContext& context) {
   expect_range("method.clusters", static_cast<double>(config.clusters), 1, 65536);
   expect_dropout(config.dropout);
   for (const auto* slot : chosen_slots(places, config.choice)) rank_for(config, *slot);  // k-means takes time, a refusal should not
   auto random = at::make_generator<at::CPUGeneratorImpl>(context.seed);
-  return std::make_unique<IdLoraAttachment>(places, config, [&](const LinearSlot& slot) {
-    return std::make_shared<IdLoraAdapter>(slot, config, random, context.restoring);
-  });
+  const auto make = [&](const LinearSlot& slot) { return std::make_shared<IdLoraAdapter>(slot, config, random, context.restoring); };
+  return std::make_unique<PublishedLayerAdapters>(places, config.choice, make, published_form(config));
 }
 
 std::optional<ConfigNode> from_published(const nlohmann::json& published) {

@@ -8,23 +8,17 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/layer_adapters.h"
+#include "peft_core/methods/published_form.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {
 
 void check(const LoraConfig& config) {
   expect_range("method.rank", static_cast<double>(config.rank), 1, 65536);
-  if (!(config.dropout >= 0 && config.dropout < 1))
-    throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1",
-                           .got = std::to_string(config.dropout)});
-}
-
-void expect_rank(int64_t rank, const LinearSlot& slot) {
-  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
-  if (rank >= 1 && rank <= limit) return;
-  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
-                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
+  expect_dropout(config.dropout);
 }
 
 class LoraAttachment final : public LayerAdapters {
@@ -64,8 +58,7 @@ class LoraAttachment final : public LayerAdapters {
 };
 
 void refuse_variant(const nlohmann::json& published, const std::string& key) {
-  const auto found = published.find(key);
-  if (found == published.end() || found->is_null() || (found->is_boolean() && !found->get<bool>()) || found->empty()) return;
+  if (!is_set(published, key)) return;
   throw InvalidArgument({.where = "adapter_config.json", .what = "uses " + key + ", a LoRA variant that is not supported here",
                          .expected = "plain LoRA, rsLoRA or DoRA"});
 }
@@ -168,9 +161,8 @@ PublishedForm lora_published_form() {
 }
 
 LoraFactors::LoraFactors(const LoraLayer& layer) {
-  const double bound = 1.0 / std::sqrt(static_cast<double>(layer.base.in_features()));
-  a = at::empty({layer.rank, layer.base.in_features()}, at::kFloat).uniform_(-bound, bound, layer.random).requires_grad_();
-  b = at::zeros({layer.base.out_features(), layer.rank}, at::kFloat).requires_grad_();
+  a = uniform_leaf({layer.rank, layer.base.in_features()}, layer.random);
+  b = zero_leaf({layer.base.out_features(), layer.rank});
 }
 
 LoraFactors::LoraFactors(const at::Tensor& start_a, const at::Tensor& start_b)

@@ -1,11 +1,11 @@
 #include "peft_core/methods/low_rank/low_rank_op.h"
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/slots/held_base.h"
 
 namespace graft::peft {
@@ -14,19 +14,11 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-/// 0 or 1 / (1 − p), (rows, columns); undefined without dropout.
-at::Tensor dropout_mask(int64_t rows, int64_t columns, const at::TensorOptions& options, double p, uint64_t seed) {
-  if (p <= 0) return {};
-  auto mask = at::empty({rows, columns}, options);
-  mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed));
-  return mask.mul_(1.0 / (1.0 - p));
-}
-
 struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
                             const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& row_factors,
                             std::shared_ptr<const FrozenLinear> base, double scale, double dropout, int64_t seed) {
-    const auto mask = dropout_mask(x.size(0), x.size(1), x.options(), dropout, static_cast<uint64_t>(seed));
+    const auto mask = dropout_mask(x.sizes(), x.options(), dropout, static_cast<uint64_t>(seed));
     auto down = ops::narrow_product(mask.defined() ? x * mask : x, a);  // (N, r)
     if (row_factors) down.mul_(*row_factors);
     auto y = base->project(x, {.bias = bias.value_or(at::Tensor()), .down = down, .up = b, .scale = scale});
@@ -45,7 +37,7 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
     const auto &a = saved[0], &b = saved[1], &down = saved[2], &row_factors = saved[3];
     const auto& g = gradients[0];
     const double scale = ctx->saved_data["scale"].toDouble();
-    const auto mask = dropout_mask(g.size(0), a.size(1), g.options(), ctx->saved_data["dropout"].toDouble(),
+    const auto mask = dropout_mask({g.size(0), a.size(1)}, g.options(), ctx->saved_data["dropout"].toDouble(),
                                    static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
 
     at::Tensor da, db, dx, dbias;

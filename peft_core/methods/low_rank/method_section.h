@@ -19,8 +19,7 @@ class JsonSection {
   template <class T>
   void operator()(const char* name, T& value, const char* /*doc*/) {
     if constexpr (std::is_enum_v<T>) {
-      for (const auto& [text, known] : config_names(value))
-        if (known == value) json_[name] = text;
+      json_[name] = enum_name(value);
     } else {
       json_[name] = value;
     }

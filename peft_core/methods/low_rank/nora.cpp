@@ -8,8 +8,9 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/methods/layer_adapters.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/low_rank/thin_ops.h"
+#include "peft_core/methods/published_form.h"
 
 namespace graft::peft {
 namespace {
@@ -87,28 +88,10 @@ class NoraAdapter final : public Adapter {
   at::Tensor a_, b_, mix_;
 };
 
-class NoraAttachment final : public LayerAdapters {
- public:
-  NoraAttachment(Places& places, const NoraConfig& config, const Make& make) : LayerAdapters(places, config.choice, make), config_(config) {}
-
-  nlohmann::json published_config() const override {
-    std::string activation;
-    for (const auto& [text, value] : config_names(config_.activation))
-      if (value == config_.activation) activation = text;
-    return {{"peft_type", "NORA"},         {"r", config_.rank},           {"scale", config_.scale},
-            {"dropout", config_.dropout},  {"activation", activation},    {"learn_mix", config_.learn_mix},
-            {"target_modules", published_targets()}};
-  }
-
- private:
-  NoraConfig config_;
-};
-
-void expect_rank(int64_t rank, const LinearSlot& slot) {
-  const auto limit = std::min(slot.base()->in_features(), slot.base()->out_features());
-  if (rank >= 1 && rank <= limit) return;
-  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(),
-                         .expected = "1.." + std::to_string(limit) + " = min(in, out)", .got = std::to_string(rank)});
+nlohmann::json published_form(const NoraConfig& config) {
+  return {{"peft_type", "NORA"},        {"r", config.rank},
+          {"scale", config.scale},      {"dropout", config.dropout},
+          {"learn_mix", config.learn_mix}, {"activation", enum_name(config.activation)}};
 }
 
 std::unique_ptr<Attachment> attach(Places& places, const NoraConfig& config, uint64_t seed) {
@@ -116,10 +99,11 @@ std::unique_ptr<Attachment> attach(Places& places, const NoraConfig& config, uin
   if (config.learn_mix && config.activation == Activation::kIdentity)
     throw InvalidArgument({.where = "method.learn_mix", .what = "has nothing to mix: the activation is the identity"});
   auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
-  return std::make_unique<NoraAttachment>(places, config, [&](const LinearSlot& slot) {
+  const auto make = [&](const LinearSlot& slot) {
     expect_rank(config.rank, slot);
     return std::make_shared<NoraAdapter>(*slot.base(), config, random);
-  });
+  };
+  return std::make_unique<PublishedLayerAdapters>(places, config.choice, make, published_form(config));
 }
 
 std::optional<ConfigNode> from_published(const nlohmann::json& published) {

@@ -1,10 +1,8 @@
 #include "peft_core/methods/low_rank/thin_ops.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "kernels/base/error.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
@@ -64,18 +62,6 @@ at::Tensor thin_product(const at::Tensor& x, const at::Tensor& a) { return ThinP
 at::Tensor latent_linear(const at::Tensor& x, const at::Tensor& z, const at::Tensor& b, double scale,
                          const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
   return LatentLinear::apply(x, z.contiguous(), b, ops::if_defined(bias), base, scale);
-}
-
-at::Tensor with_dropout(const at::Tensor& x, double p, uint64_t seed) {
-  if (p <= 0) return x;
-  auto mask = at::empty(x.sizes(), x.options().requires_grad(false));
-  mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed));
-  return x * mask.mul_(1.0 / (1.0 - p));
-}
-
-void expect_dropout(double p) {
-  if (p >= 0 && p < 1) return;
-  throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1", .got = std::to_string(p)});
 }
 
 }  // namespace graft::peft

@@ -20,10 +20,4 @@ at::Tensor thin_product(const at::Tensor& x, const at::Tensor& a);
 at::Tensor latent_linear(const at::Tensor& x, const at::Tensor& z, const at::Tensor& b, double scale,
                          const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias);
 
-/// x with each element 0 with probability p, else divided by 1 − p; x itself for p = 0. The mask depends on `seed` and x's size only.
-at::Tensor with_dropout(const at::Tensor& x, double p, uint64_t seed);
-
-/// Throws InvalidArgument, naming method.dropout, outside [0, 1).
-void expect_dropout(double p);
-
 }  // namespace graft::peft

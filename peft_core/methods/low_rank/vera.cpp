@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "peft_core/base/config.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/layer_adapters.h"
 #include "peft_core/methods/low_rank/factor_adapter.h"
 
@@ -37,8 +38,7 @@ struct VeraConfig {
 void check(const VeraConfig& config) {
   expect_range("method.rank", static_cast<double>(config.rank), 1, 65536);
   expect_range("method.projection_prng_key", static_cast<double>(config.projection_prng_key), 0, 0x1p53);
-  if (!(config.dropout >= 0 && config.dropout < 1))
-    throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1", .got = std::to_string(config.dropout)});
+  expect_dropout(config.dropout);
 }
 
 /// The pair that all layers share; as wide as the widest needs.

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
+#include "peft_core/methods/dropout.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {
@@ -18,16 +20,14 @@ class Bottleneck final : public ActivationAdapter {
  public:
   Bottleneck(const BottleneckConfig& config, int64_t width, at::Generator& random) : config_(config) {
     const auto inner = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(width) / config.reduction_factor));
-    const double bound = 1.0 / std::sqrt(static_cast<double>(width));
-    const auto zeros = [](at::IntArrayRef sizes) { return at::zeros(sizes, at::kFloat).requires_grad_(); };
-    down_ = at::empty({inner, width}, at::kFloat).uniform_(-bound, bound, random).requires_grad_();
-    down_bias_ = zeros({inner}), up_ = zeros({width, inner}), up_bias_ = zeros({width});
+    down_ = uniform_leaf({inner, width}, random);
+    down_bias_ = zero_leaf({inner}), up_ = zero_leaf({width, inner}), up_bias_ = zero_leaf({width});
   }
 
   at::Tensor forward(const at::Tensor& h, const ActivationCall& call) const override {
     const auto dtype = h.scalar_type();
     auto inner = activated(at::linear(config_.parallel ? call.input : h, down_.to(dtype), down_bias_.to(dtype)));
-    if (call.context.training && config_.dropout > 0) inner = inner * kept(inner, call.context.dropout_seed ^ call.slot_seed);
+    if (call.context.training) inner = with_dropout(inner, config_.dropout, call.context.dropout_seed ^ call.slot_seed);
     return h + at::linear(inner, up_.to(dtype), up_bias_.to(dtype)) * config_.scaling;
   }
 
@@ -45,13 +45,6 @@ class Bottleneck final : public ActivationAdapter {
     return at::silu(x);
   }
 
-  /// 0 or 1 / (1 - p), the same for the same seed.
-  at::Tensor kept(const at::Tensor& like, uint64_t seed) const {
-    auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
-    const double share = 1 - config_.dropout;
-    return at::empty(like.sizes(), at::kFloat).bernoulli_(share, random).div_(share).to(like.scalar_type());
-  }
-
   BottleneckConfig config_;
   at::Tensor down_, down_bias_, up_, up_bias_;
 };
@@ -62,11 +55,8 @@ class BottleneckAttachment final : public ActivationAdapters {
       : ActivationAdapters(places, config.blocks, make), config_(config) {}
 
   nlohmann::json published_config() const override {
-    auto activation = std::string("silu");
-    for (const auto& [name, value] : config_names(config_.activation))
-      if (value == config_.activation) activation = name;
     return {{"peft_type", kType},           {"reduction_factor", config_.reduction_factor},
-            {"non_linearity", activation},  {"scaling", config_.scaling},
+            {"non_linearity", enum_name(config_.activation)},  {"scaling", config_.scaling},
             {"parallel", config_.parallel}, {"dropout", config_.dropout},
             {"after", config_.blocks.after}};
   }
@@ -81,8 +71,7 @@ std::unique_ptr<Attachment> attach(Places& places, const ConfigNode& section, co
   const auto config = read_config<BottleneckConfig>(section);
   if (!(config.reduction_factor > 0) || !std::isfinite(config.reduction_factor))
     throw InvalidArgument({.where = "method.reduction_factor", .what = "is not positive", .got = std::to_string(config.reduction_factor)});
-  if (!(config.dropout >= 0 && config.dropout < 1))
-    throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1", .got = std::to_string(config.dropout)});
+  expect_dropout(config.dropout);
   auto random = at::make_generator<at::CPUGeneratorImpl>(context.seed);
   return std::make_unique<BottleneckAttachment>(
       places, config, [&](const ActivationSlot& slot) { return std::make_shared<Bottleneck>(config, slot.width(), random); });

@@ -90,9 +90,7 @@ class C3aAdapter final : public Adapter {
 };
 
 nlohmann::json published_form(const C3aConfig& config, const std::map<std::string, int64_t>& other_sizes) {
-  nlohmann::json init = true;  // PEFT's word for zero
-  for (const auto& [name, start] : config_names(config.init))
-    if (start == config.init && start != Start::kZero) init = name;
+  const nlohmann::json init = config.init == Start::kZero ? nlohmann::json(true) : nlohmann::json(enum_name(config.init));  // PEFT's word for zero is true
   return {{"peft_type", "C3A"},   {"block_size", config.block_size}, {"block_size_pattern", other_sizes},
           {"init_weights", init}, {"bias", "none"},                  {"modules_to_save", nullptr}};
 }

@@ -7,8 +7,8 @@
 #include "peft_core/base/log.h"
 #include "peft_core/methods/layer_adapters.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
-#include "peft_core/methods/structured/published_options.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/published_form.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {
@@ -60,35 +60,22 @@ class HraAdapter final : public Adapter {
   at::Tensor u_;  // (in, r)
 };
 
-void expect_rank(const HraConfig& config, const LinearSlot& slot) {
-  const auto in = slot.base()->in_features();
-  if (config.rank >= 1 && config.rank <= in) return;
-  throw InvalidArgument({.where = "method.rank", .what = "does not fit layer " + slot.name(), .expected = "1.." + std::to_string(in) + " = in",
-                         .got = std::to_string(config.rank)});
+nlohmann::json published_form(const HraConfig& config) {
+  return {{"peft_type", "HRA"},   {"r", config.rank}, {"apply_GS", config.apply_gs},
+          {"init_weights", true}, {"bias", "none"},   {"modules_to_save", nullptr}};
 }
-
-class HraAttachment final : public LayerAdapters {
- public:
-  HraAttachment(Places& places, const HraConfig& config, const Make& make) : LayerAdapters(places, config.choice, make), config_(config) {}
-
-  nlohmann::json published_config() const override {
-    return {{"peft_type", "HRA"},        {"r", config_.rank},     {"apply_GS", config_.apply_gs}, {"target_modules", published_targets()},
-            {"init_weights", true}, {"bias", "none"}, {"modules_to_save", nullptr}};
-  }
-
- private:
-  HraConfig config_;
-};
 
 std::unique_ptr<Attachment> attach(Places& places, const ConfigNode& node, const AttachContext& context) {
   const auto config = read_config<HraConfig>(node);
   if (!context.restoring && (config.rank % 2 != 0 || config.apply_gs))
     log_warning(std::string("[method] hra ") + (config.apply_gs ? "with apply_gs" : "of an odd rank") + " does not start at the model's own outputs");
   auto random = at::make_generator<at::CPUGeneratorImpl>(context.seed);
-  return std::make_unique<HraAttachment>(places, config, [&](const LinearSlot& slot) {
-    expect_rank(config, slot);
-    return std::make_shared<HraAdapter>(slot.base()->in_features(), config, random);
-  });
+  const auto make = [&](const LinearSlot& slot) {
+    const auto in = slot.base()->in_features();
+    expect_rank(config.rank, slot, in, "in");
+    return std::make_shared<HraAdapter>(in, config, random);
+  };
+  return std::make_unique<PublishedLayerAdapters>(places, config.choice, make, published_form(config));
 }
 
 std::optional<ConfigNode> from_published(const nlohmann::json& published) {

@@ -5,7 +5,7 @@
 #include "peft_core/base/config.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
 #include "peft_core/methods/structured/lycoris_family.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {

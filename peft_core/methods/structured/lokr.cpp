@@ -6,8 +6,8 @@
 
 #include "peft_core/base/config.h"
 #include "peft_core/methods/structured/lycoris_family.h"
-#include "peft_core/methods/structured/published_options.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/published_form.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {

@@ -4,40 +4,36 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "peft_core/base/config.h"
-#include "peft_core/methods/layer_adapters.h"
-#include "peft_core/methods/structured/published_options.h"
+#include "peft_core/methods/dropout.h"
+#include "peft_core/methods/published_form.h"
 
 namespace graft::peft {
 namespace {
 
-void expect_probability(const char* key, double value) {
-  if (value >= 0 && value < 1) return;
-  throw InvalidArgument({.where = key, .what = "is out of range", .expected = "a probability in [0, 1)", .got = std::to_string(value)});
-}
-
 void expect_rank(int64_t rank) { expect_range("method.rank", static_cast<double>(rank), 1, 65536); }
 
-class LycorisAttachment final : public LayerAdapters {
+/// `own`: the keys that only one of the methods has.
+nlohmann::json published_form(const LycorisConfig& config, nlohmann::json own) {
+  own.update({{"r", config.rank},
+              {"alpha", config.alpha},
+              {"rank_dropout", config.rank_dropout},
+              {"module_dropout", config.module_dropout},
+              {"rank_pattern", config.rank_pattern},
+              {"alpha_pattern", config.alpha_pattern},
+              {"use_effective_conv2d", false},
+              {"modules_to_save", nullptr}});
+  return own;
+}
+
+class LycorisAttachment final : public PublishedLayerAdapters {
  public:
-  LycorisAttachment(Places& places, const LycorisConfig& config, const Make& make, nlohmann::json published)
-      : LayerAdapters(places, config.choice, make), layers_fall_out_(config.module_dropout > 0), published_(std::move(published)) {
-    published_.update({{"r", config.rank},
-                       {"alpha", config.alpha},
-                       {"rank_dropout", config.rank_dropout},
-                       {"module_dropout", config.module_dropout},
-                       {"target_modules", published_targets()},
-                       {"rank_pattern", config.rank_pattern},
-                       {"alpha_pattern", config.alpha_pattern},
-                       {"use_effective_conv2d", false},
-                       {"modules_to_save", nullptr}});
-  }
+  LycorisAttachment(Places& places, const LycorisConfig& config, const Make& make, nlohmann::json own)
+      : PublishedLayerAdapters(places, config.choice, make, published_form(config, std::move(own))), layers_fall_out_(config.module_dropout > 0) {}
 
   bool parts_may_rest() const override { return layers_fall_out_; }
-  nlohmann::json published_config() const override { return published_; }
 
  private:
   bool layers_fall_out_;
-  nlohmann::json published_;
 };
 
 }  // namespace
@@ -53,8 +49,8 @@ at::Tensor UpdateDropout::draw(int64_t out, const SlotCall& call) const {
 
 std::unique_ptr<Attachment> attach_lycoris(Places& places, const LycorisConfig& config, uint64_t seed, const MakeLycoris& make,
                                            nlohmann::json published) {
-  expect_probability("method.rank_dropout", config.rank_dropout);
-  expect_probability("method.module_dropout", config.module_dropout);
+  expect_dropout(config.rank_dropout, "rank_dropout");
+  expect_dropout(config.module_dropout, "module_dropout");
   expect_rank(config.rank);
   Patterns ranks(config.rank_pattern, "method.rank_pattern");
   Patterns alphas(config.alpha_pattern, "method.alpha_pattern");

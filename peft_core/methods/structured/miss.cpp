@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 
 #include "peft_core/base/config.h"
-#include "peft_core/methods/layer_adapters.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/methods/structured/miss_op.h"
-#include "peft_core/methods/structured/published_options.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/published_form.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {
@@ -84,7 +84,7 @@ void refuse_layer(const char* key, const LinearSlot& slot, const std::string& ex
 
 std::shared_ptr<Adapter> make_adapter(const LinearSlot& slot, const MissConfig& config) {
   const auto in = slot.base()->in_features(), out = slot.base()->out_features(), r = config.rank;
-  if (r < 1 || r > in) refuse_layer("method.rank", slot, "1.." + std::to_string(in) + " = in", r);
+  expect_rank(r, slot, in, "in");
   if (config.init_weights == MissForm::kBat) {
     if (in % r != 0 || out % r != 0) refuse_layer("method.rank", slot, "with bat a divisor of " + std::to_string(in) + " and " + std::to_string(out), r);
     return std::make_shared<BatAdapter>(r, out);
@@ -95,39 +95,23 @@ std::shared_ptr<Adapter> make_adapter(const LinearSlot& slot, const MissConfig& 
   return std::make_shared<SharedMissAdapter>(r, mini ? config.mini_r : out, config.dropout);
 }
 
-std::string form_name(MissForm form) {
-  for (const auto& [name, value] : config_names(form))
-    if (value == form) return name;
-  return {};
+nlohmann::json published_form(const MissConfig& config) {
+  return {{"peft_type", "MISS"},
+          {"r", config.rank},
+          {"miss_dropout", config.dropout},
+          {"mini_r", config.mini_r},
+          {"init_weights", start_to_publish(enum_name(config.init_weights))},
+          {"bias", "none"},
+          {"modules_to_save", nullptr}};
 }
-
-class MissAttachment final : public LayerAdapters {
- public:
-  MissAttachment(Places& places, const MissConfig& config)
-      : LayerAdapters(places, config.choice, [&](const LinearSlot& slot) { return make_adapter(slot, config); }), config_(config) {}
-
-  nlohmann::json published_config() const override {
-    return {{"peft_type", "MISS"},
-            {"r", config_.rank},
-            {"miss_dropout", config_.dropout},
-            {"mini_r", config_.mini_r},
-            {"init_weights", start_to_publish(form_name(config_.init_weights))},
-            {"target_modules", published_targets()},
-            {"bias", "none"},
-            {"modules_to_save", nullptr}};
-  }
-
- private:
-  MissConfig config_;
-};
 
 std::unique_ptr<Attachment> attach(Places& places, const ConfigNode& node, const AttachContext&) {
   const auto config = read_config<MissConfig>(node);
-  if (!(config.dropout >= 0 && config.dropout < 1))
-    throw InvalidArgument({.where = "method.dropout", .what = "is out of range", .expected = "0 <= dropout < 1", .got = std::to_string(config.dropout)});
+  expect_dropout(config.dropout);
   if (config.init_weights == MissForm::kBat && config.dropout > 0)
     throw InvalidArgument({.where = "method.dropout", .what = "has no meaning with init_weights bat", .expected = "0"});
-  return std::make_unique<MissAttachment>(places, config);
+  const auto make = [&](const LinearSlot& slot) { return make_adapter(slot, config); };
+  return std::make_unique<PublishedLayerAdapters>(places, config.choice, make, published_form(config));
 }
 
 std::optional<ConfigNode> from_published(const nlohmann::json& published) {

@@ -1,12 +1,12 @@
 #include "peft_core/methods/structured/miss_op.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
+#include "peft_core/methods/dropout.h"
 #include "peft_core/slots/held_base.h"
 
 namespace graft::peft {
@@ -14,12 +14,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
-
-/// 0 or 1 / (1 − p), (rows, columns); undefined without dropout.
-at::Tensor dropout_mask(int64_t rows, int64_t columns, at::ScalarType type, double p, uint64_t seed) {
-  if (p <= 0) return {};
-  return at::empty({rows, columns}, type).bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed)).mul_(1.0 / (1.0 - p));
-}
 
 at::Tensor block_sums(const at::Tensor& x, int64_t r) {
   const auto rows = x.size(0), whole = x.size(1) / r * r;
@@ -31,7 +25,7 @@ at::Tensor block_sums(const at::Tensor& x, int64_t r) {
 struct BlockSumLinear : public torch::autograd::Function<BlockSumLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& shared, const std::optional<at::Tensor>& bias,
                             std::shared_ptr<const FrozenLinear> base, double dropout, int64_t seed) {
-    const auto mask = dropout_mask(x.size(0), x.size(1), x.scalar_type(), dropout, static_cast<uint64_t>(seed));
+    const auto mask = dropout_mask(x.sizes(), x.options(), dropout, static_cast<uint64_t>(seed));
     const auto sums = block_sums(mask.defined() ? x * mask : x, shared.size(0));
     auto y = base->project(x, {.bias = bias.value_or(at::Tensor()), .down = sums, .up = shared.t()});
     ctx->save_for_backward({shared, sums});
@@ -51,7 +45,7 @@ struct BlockSumLinear : public torch::autograd::Function<BlockSumLinear> {
       const auto& base = held_base(ctx->saved_data["base"]);
       const auto in = base.in_features(), r = shared.size(0);
       auto spread = ops::narrow_product(g, shared).repeat({1, (in + r - 1) / r}).narrow(1, 0, in);
-      const auto mask = dropout_mask(g.size(0), in, g.scalar_type(), ctx->saved_data["dropout"].toDouble(),
+      const auto mask = dropout_mask({g.size(0), in}, g.options(), ctx->saved_data["dropout"].toDouble(),
                                      static_cast<uint64_t>(ctx->saved_data["seed"].toInt()));
       dx = base.project_back(g).add_(mask.defined() ? spread * mask : spread);
     }

@@ -8,9 +8,9 @@
 
 #include "peft_core/base/config.h"
 #include "peft_core/base/log.h"
-#include "peft_core/methods/layer_adapters.h"
-#include "peft_core/methods/structured/published_options.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/dropout.h"
+#include "peft_core/methods/published_form.h"
+#include "peft_core/methods/start_values.h"
 
 namespace graft::peft {
 namespace {
@@ -130,40 +130,38 @@ class OftAdapter final : public Adapter {
   at::Tensor values_;  // (k, block (block − 1) / 2)
 };
 
-class OftAttachment final : public LayerAdapters {
+nlohmann::json published_form(const OftConfig& config) {
+  return {{"peft_type", "OFT"},
+          {"r", config.rank.value_or(0)},
+          {"oft_block_size", config.block_size.value_or(0)},
+          {"module_dropout", config.module_dropout},
+          {"fan_in_fan_out", false},
+          {"bias", "none"},
+          {"init_weights", true},
+          {"modules_to_save", nullptr},
+          {"coft", config.coft},
+          {"eps", config.eps},
+          {"block_share", config.block_share},
+          {"use_cayley_neumann", config.use_cayley_neumann},
+          {"num_cayley_neumann_terms", config.num_cayley_neumann_terms}};
+}
+
+class OftAttachment final : public PublishedLayerAdapters {
  public:
-  OftAttachment(Places& places, const OftConfig& config)
-      : LayerAdapters(places, config.choice,
-                      [&](const LinearSlot& slot) {
-                        return std::make_shared<OftAdapter>(slot.base()->in_features(), fitting_block(slot, config), config);
-                      }),
-        config_(config) {}
+  using PublishedLayerAdapters::PublishedLayerAdapters;
 
   bool after_step(int64_t) override {
     for (const auto& adapter : adapters()) static_cast<const OftAdapter&>(*adapter).constrain();
     return false;
   }
-
-  nlohmann::json published_config() const override {
-    return {{"peft_type", "OFT"},
-            {"r", config_.rank.value_or(0)},
-            {"oft_block_size", config_.block_size.value_or(0)},
-            {"module_dropout", config_.module_dropout},
-            {"target_modules", published_targets()},
-            {"fan_in_fan_out", false},
-            {"bias", "none"},
-            {"init_weights", true},
-            {"modules_to_save", nullptr},
-            {"coft", config_.coft},
-            {"eps", config_.eps},
-            {"block_share", config_.block_share},
-            {"use_cayley_neumann", config_.use_cayley_neumann},
-            {"num_cayley_neumann_terms", config_.num_cayley_neumann_terms}};
-  }
-
- private:
-  OftConfig config_;
 };
+
+std::unique_ptr<Attachment> attach(Places& places, const OftConfig& config) {
+  const auto make = [&](const LinearSlot& slot) {
+    return std::make_shared<OftAdapter>(slot.base()->in_features(), fitting_block(slot, config), config);
+  };
+  return std::make_unique<OftAttachment>(places, config.choice, make, published_form(config));
+}
 
 /// The section with block_size where neither it nor rank is given.
 OftConfig read(const ConfigNode& node) {
@@ -174,9 +172,7 @@ OftConfig read(const ConfigNode& node) {
   expect_range(config.rank ? "method.rank" : "method.block_size", static_cast<double>(config.rank ? *config.rank : *config.block_size),
                config.rank ? 1 : 2, 65536);
   if (config.use_cayley_neumann) expect_range("method.num_cayley_neumann_terms", static_cast<double>(config.num_cayley_neumann_terms), 2, 64);
-  if (!(config.module_dropout >= 0 && config.module_dropout < 1))
-    throw InvalidArgument({.where = "method.module_dropout", .what = "is out of range", .expected = "0 <= module_dropout < 1",
-                           .got = std::to_string(config.module_dropout)});
+  expect_dropout(config.module_dropout, "module_dropout");
   if (!(config.eps > 0)) throw InvalidArgument({.where = "method.eps", .what = "is out of range", .expected = "a length above 0"});
   return config;
 }
@@ -184,7 +180,7 @@ OftConfig read(const ConfigNode& node) {
 std::optional<ConfigNode> from_published(const nlohmann::json& published) {
   auto section = published_section(published, "OFT", "oft");
   if (!section) return std::nullopt;
-  refuse_published(published, "fan_in_fan_out");
+  refuse_set(published, {"fan_in_fan_out"});
   const auto blocks = published.value("r", 0), size = published.value("oft_block_size", blocks == 0 ? 32 : 0);
   if (size != 0) (*section)["block_size"] = size;
   if (blocks != 0) (*section)["rank"] = blocks;
@@ -224,7 +220,7 @@ MethodSpec oft_method() {
           .parameters = "in (block - 1) / 2 per layer; block (block - 1) / 2 with block_share",
           .traits = {.identity_at_start = true, .mergeable = true, .exact_gradient = true},
           .attach = [](Places& places, const ConfigNode& config, const AttachContext&) -> std::unique_ptr<Attachment> {
-            return std::make_unique<OftAttachment>(places, read(config));
+            return attach(places, read(config));
           },
           .from_published = from_published,
           .resolved = [](const ConfigNode& config) { return write_config(read(config), "method"); },

@@ -10,7 +10,7 @@
 #include "peft_core/base/config.h"
 #include "peft_core/methods/dense_update.h"
 #include "peft_core/methods/published_form.h"
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/start_values.h"
 #include "peft_core/slots/slot_seed.h"
 
 namespace graft::peft {

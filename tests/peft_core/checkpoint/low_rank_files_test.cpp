@@ -4,7 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "kernels/base/error.h"
-#include "tests/peft_core/methods/method_fixture.h"
+#include "tests/peft_core/checkpoint/adapted_decoder.h"
+#include "tests/peft_core/checkpoint/random_adapter.h"
 #include "tests/support/temp_dir.h"
 
 namespace graft::testing {
@@ -12,19 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace peft;
-
-/// Writes a random adapter for the tiny model into `folder`.
-void write_random(const fs::path& folder, const std::string& method, const std::string& options, uint64_t seed) {
-  const auto adapted = adapt(method, options, "llama");
-  adapted.disturb(seed);
-  fs::create_directories(folder);
-  write_adapter(folder, *adapted.attachment, {.base_model = "tiny", .base_fingerprint = "tiny"});
-}
-
-at::Tensor logits(const CausalLm& model) {
-  at::NoGradGuard no_gradient;
-  return model.logits(model.hidden_states(tiny_batch().stream(), {}));
-}
 
 TEST(LowRankFiles, KeepUpdatesWithTheirScales) {
   const TempDir dir;
@@ -37,8 +25,8 @@ TEST(LowRankFiles, KeepUpdatesWithTheirScales) {
   const auto x = attach_adapter(read_adapter(dir.path() / "x"), first->places(), "tiny", false, "x");
   const auto z = attach_adapter(read_adapter(dir.path() / "z"), second->places(), "tiny", false, "z");
   // The scale is multiplied into B before instead of after a sum of 4 products.
-  EXPECT_LT((logits(*first) - logits(*second)).abs().max().item<double>(), 2e-4);
-  EXPECT_GT((logits(*first) - logits(*tiny_model("llama"))).abs().max().item<double>(), 0.02);
+  EXPECT_LT((logits_of(*first) - logits_of(*second)).abs().max().item<double>(), 2e-4);
+  EXPECT_GT((logits_of(*first) - logits_of(*tiny_model("llama"))).abs().max().item<double>(), 0.02);
 }
 
 TEST(LowRankFiles, ComeInTheOrderOfLayerNumbers) {

@@ -6,7 +6,8 @@
 #include <fstream>
 
 #include "kernels/base/error.h"
-#include "tests/peft_core/methods/method_fixture.h"
+#include "tests/peft_core/checkpoint/adapted_decoder.h"
+#include "tests/peft_core/checkpoint/random_adapter.h"
 #include "tests/support/temp_dir.h"
 
 namespace graft::testing {
@@ -14,19 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace peft;
-
-/// Writes a random adapter for the tiny model into `folder`.
-void write_random(const fs::path& folder, const std::string& method, const std::string& options, uint64_t seed) {
-  const auto adapted = adapt(method, options, "llama");
-  adapted.disturb(seed);
-  fs::create_directories(folder);
-  write_adapter(folder, *adapted.attachment, {.base_model = "tiny", .base_fingerprint = "tiny"});
-}
-
-at::Tensor logits(const CausalLm& model) {
-  at::NoGradGuard no_gradient;
-  return model.logits(model.hidden_states(tiny_batch().stream(), {}));
-}
 
 TEST(MixtureFiles, ComeBackAsTheyWereWritten) {
   const TempDir dir;
@@ -41,8 +29,8 @@ TEST(MixtureFiles, ComeBackAsTheyWereWritten) {
   const auto again = attach_mixture(read_mixture(dir.path() / "both"), second->places(), "tiny", false);
   EXPECT_EQ(again->names(), (std::vector<std::string>{"wheat", "rice"}));
   EXPECT_EQ(again->weights(), (AdapterWeights{0.25, -1.5}));
-  EXPECT_TRUE(logits(*first).equal(logits(*second)));
-  EXPECT_GT((logits(*first) - logits(*tiny_model("llama"))).abs().max().item<double>(), 0.02);
+  EXPECT_TRUE(logits_of(*first).equal(logits_of(*second)));
+  EXPECT_GT((logits_of(*first) - logits_of(*tiny_model("llama"))).abs().max().item<double>(), 0.02);
   const auto part = read_adapter(dir.path() / "both" / "rice");
   EXPECT_EQ(part.method->name, "dora") << "a part is an adapter by itself";
 }

@@ -4,6 +4,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <stdexcept>
+
 #include "kernels/base/error.h"
 
 namespace graft::testing {
@@ -48,6 +50,12 @@ void Adapted::disturb(uint64_t seed) const {
   auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
   for (const auto& [name, tensor] : trainable())
     tensor.detach().add_(at::randn(tensor.sizes(), random, tensor.options().requires_grad(false)) * 0.05);
+}
+
+const peft::LinearSlot& slot_of(const Adapted& adapted, const std::string& name) {
+  for (const auto* slot : adapted.model->places().linears)
+    if (slot->name() == name) return *slot;
+  throw std::runtime_error("no slot " + name);
 }
 
 void TinyCalibration::run(bool gradients) const {

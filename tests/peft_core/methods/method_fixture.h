@@ -29,6 +29,9 @@ struct Adapted {
   void disturb(uint64_t seed) const;
 };
 
+/// The linear layer of that name. Throws if there is none.
+const peft::LinearSlot& slot_of(const Adapted& adapted, const std::string& name);
+
 /// One batch as the samples of a task, for methods that look at data before they start.
 class TinyCalibration final : public peft::Calibration {
  public:

@@ -14,14 +14,9 @@ namespace {
 
 using testing::adapt;
 using testing::relative_error;
+using testing::slot_of;
 
 const std::string kQuery = "model.layers.0.self_attn.q_proj";
-
-const LinearSlot& slot_of(const testing::Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
 
 TEST(Dora, OutputAndGradientsAreThoseOfThePapersFormula) {
   const auto adapted = adapt("dora", "rank: 4\nalpha: 8\ntargets: [q_proj]");

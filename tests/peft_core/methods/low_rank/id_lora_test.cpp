@@ -15,21 +15,16 @@
 namespace graft::peft {
 namespace {
 
-using testing::adapt;
 using testing::Adapted;
+using testing::adapt;
 using testing::refusal;
 using testing::relative_error;
+using testing::slot_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr double kUnit32 = 0x1p-24;
 const std::string kQuery = "model.layers.0.self_attn.q_proj", kDown = "model.layers.1.mlp.down_proj";
-
-const LinearSlot& slot_of(const Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
 
 at::Tensor leaf(const Adapted& adapted, const std::string& name) { return adapted.attachment->state().at(name); }
 

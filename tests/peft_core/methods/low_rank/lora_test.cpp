@@ -14,11 +14,12 @@
 namespace graft::peft {
 namespace {
 
-using testing::adapt;
 using testing::Adapted;
+using testing::Tensors;
+using testing::adapt;
 using testing::refusal;
 using testing::relative_error;
-using testing::Tensors;
+using testing::slot_of;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
@@ -28,12 +29,6 @@ const std::string kQuery0 = "model.layers.0.self_attn.q_proj", kQuery1 = "model.
 
 at::Tensor a_of(const Adapted& adapted, const std::string& layer) { return adapted.attachment->state().at(layer + ".lora_A.weight"); }
 at::Tensor b_of(const Adapted& adapted, const std::string& layer) { return adapted.attachment->state().at(layer + ".lora_B.weight"); }
-
-const LinearSlot& slot_of(const Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
 
 /// (merged − base) / (B A), which is the scale: the least-squares factor between the two.
 double scale_of(const Adapted& adapted, const std::string& layer) {

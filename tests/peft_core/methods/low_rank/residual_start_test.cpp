@@ -16,15 +16,10 @@ namespace {
 
 using testing::adapt;
 using testing::relative_error;
+using testing::slot_of;
 using ::testing::HasSubstr;
 
 const std::string kQuery = "model.layers.0.self_attn.q_proj";
-
-const LinearSlot& slot_of(const testing::Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
 
 /// A0 and B0 in float64, from the saved plain LoRA.
 StartPair start_of(const testing::Adapted& adapted, const std::string& name) {

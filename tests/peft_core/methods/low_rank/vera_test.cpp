@@ -14,15 +14,10 @@ namespace {
 
 using testing::adapt;
 using testing::relative_error;
+using testing::slot_of;
 using ::testing::HasSubstr;
 
 const std::string kDown = "model.layers.0.mlp.down_proj";
-
-const LinearSlot& slot_of(const testing::Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
 
 TEST(Vera, OutputAndGradientsAreThoseOfThePapersFormula) {
   const auto adapted = adapt("vera", "rank: 8\ntargets: [q_proj, down_proj]");

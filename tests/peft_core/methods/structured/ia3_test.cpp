@@ -13,14 +13,9 @@ namespace {
 
 using testing::adapt;
 using testing::relative_error;
+using testing::slot_of;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
-
-const LinearSlot& slot_of(const testing::Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
 
 at::Tensor vector_of(const testing::Adapted& adapted, const std::string& layer) { return adapted.attachment->state().at(layer + ".ia3_l").detach(); }
 

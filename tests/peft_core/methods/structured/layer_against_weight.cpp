@@ -11,12 +11,6 @@
 
 namespace graft::testing {
 
-const peft::LinearSlot& slot_of(const Adapted& adapted, const std::string& name) {
-  for (const auto* slot : adapted.model->places().linears)
-    if (slot->name() == name) return *slot;
-  throw std::runtime_error("no slot " + name);
-}
-
 void expect_layer_of_weight(const Adapted& adapted, const std::string& layer, const EffectiveWeight& weight, int64_t rows, double terms) {
   const auto& slot = slot_of(adapted, layer);
   adapted.clear_gradients();

@@ -10,9 +10,6 @@
 
 namespace graft::testing {
 
-/// The slot of this name. Throws where there is none.
-const peft::LinearSlot& slot_of(const Adapted& adapted, const std::string& name);
-
 /// One layer's saved tensors by their own names, float64 leaves.
 using ExactLeaves = std::map<std::string, at::Tensor>;
 

@@ -1,4 +1,4 @@
-#include "peft_core/methods/structured/start_values.h"
+#include "peft_core/methods/start_values.h"
 
 #include <ATen/ATen.h>
 

@@ -37,6 +37,23 @@ add_library(graft_sentencepiece INTERFACE)
 target_include_directories(graft_sentencepiece SYSTEM INTERFACE ${GRAFT_SENTENCEPIECE_INCLUDE})
 target_link_libraries(graft_sentencepiece INTERFACE ${GRAFT_SENTENCEPIECE_LIBRARY})
 
+# HDF5's serial build, which Debian keeps beside the one for MPI; plain C.
+find_path(GRAFT_HDF5_INCLUDE hdf5.h PATH_SUFFIXES hdf5/serial REQUIRED)
+find_library(GRAFT_HDF5_LIBRARY NAMES hdf5_serial hdf5 REQUIRED)
+add_library(graft_hdf5 INTERFACE)
+target_include_directories(graft_hdf5 SYSTEM INTERFACE ${GRAFT_HDF5_INCLUDE})
+target_link_libraries(graft_hdf5 INTERFACE ${GRAFT_HDF5_LIBRARY})
+
+find_path(GRAFT_MINIZIP_INCLUDE minizip/unzip.h REQUIRED)
+find_library(GRAFT_MINIZIP_LIBRARY minizip REQUIRED)
+add_library(graft_minizip INTERFACE)
+target_include_directories(graft_minizip SYSTEM INTERFACE ${GRAFT_MINIZIP_INCLUDE})
+target_link_libraries(graft_minizip INTERFACE ${GRAFT_MINIZIP_LIBRARY})
+
+find_path(GRAFT_XTENSOR_INCLUDE xtensor/xnpy.hpp REQUIRED)
+add_library(graft_xtensor INTERFACE)
+target_include_directories(graft_xtensor SYSTEM INTERFACE ${GRAFT_XTENSOR_INCLUDE})
+
 # Chart.js is built into the programs that write reports (Debian: libjs-chart.js).
 find_file(GRAFT_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js REQUIRED)
 
@@ -59,7 +76,7 @@ function(graft_print_summary)
   message(STATUS "graft ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, tests ${GRAFT_TESTS}, sanitizers '${GRAFT_SANITIZE}'")
   message(STATUS "  LibTorch ${GraftTorch_VERSION} in ${GraftTorch_ROOT}; CUDA ${GRAFT_CUDA_STATE}; CUDA kernels ${GRAFT_CUDA_KERNELS_STATE}")
   message(STATUS "  OpenSSL ${OPENSSL_VERSION}, nlohmann-json ${nlohmann_json_VERSION}, yaml-cpp ${yaml-cpp_VERSION}, CLI11 ${CLI11_VERSION}, fmt ${fmt_VERSION}, spdlog ${spdlog_VERSION}, Highway ${hwy_VERSION}")
-  message(STATUS "  PCRE2 ${GRAFT_PCRE2_LIBRARY}, utf8proc ${GRAFT_UTF8PROC_LIBRARY}, SentencePiece ${GRAFT_SENTENCEPIECE_LIBRARY}")
+  message(STATUS "  PCRE2 ${GRAFT_PCRE2_LIBRARY}, utf8proc ${GRAFT_UTF8PROC_LIBRARY}, SentencePiece ${GRAFT_SENTENCEPIECE_LIBRARY}, HDF5 ${GRAFT_HDF5_LIBRARY}, minizip ${GRAFT_MINIZIP_LIBRARY}")
   get_property(heavy GLOBAL PROPERTY graft_heavy_libraries)
   foreach(line IN LISTS heavy)
     message(STATUS "  ${line}")

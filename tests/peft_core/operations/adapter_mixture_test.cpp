@@ -124,7 +124,9 @@ std::vector<std::string> method_names() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, MixtureOfMethod, ::testing::ValuesIn(method_names()), [](const auto& instance) { return instance.param; });
+std::string name_of_case(const ::testing::TestParamInfo<std::string>& info) { return info.param; }
+
+INSTANTIATE_TEST_SUITE_P(Methods, MixtureOfMethod, ::testing::ValuesIn(method_names()), name_of_case);
 
 TEST(AdapterMixture, GivesEverySequenceItsOwnAdapters) {
   for (const auto& kinds : {std::vector{kLora, kWider}, std::vector{kLora, kDora}}) {

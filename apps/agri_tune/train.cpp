@@ -7,6 +7,7 @@
 #include "kernels/base/error.h"
 #include "peft_core/base/json_files.h"
 #include "peft_core/base/log.h"
+#include "peft_core/methods/task_sequence.h"
 #include "pipelines/language/evaluation.h"
 #include "pipelines/language/language_calibration.h"
 #include "pipelines/language/language_task.h"
@@ -31,7 +32,9 @@ void attach_method(const Invocation& call, LanguageModel& language, const data::
                                                settings.base.accept_other, call.init_adapter);
     language.adapter_unknown_keys = files.unknown_keys;
     settings.method = files.method;
-    settings.method_node = files.config;
+    const auto asked = std::exchange(settings.method_node, files.config);
+    if (auto* sequence = dynamic_cast<peft::TaskSequence*>(language.attachment.get()))
+      settings.method_node = sequence->begin_task(asked, static_cast<uint64_t>(settings.train.seed));
   } else {
     const LanguageCalibration calibration(*language.model, samples, settings.train.calibration_samples);
     peft::AttachContext context(static_cast<uint64_t>(settings.train.seed), &calibration);

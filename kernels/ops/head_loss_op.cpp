@@ -4,7 +4,9 @@
 
 #include "kernels/base/error.h"
 #include "kernels/head_loss/head_loss.h"
+#include "kernels/ops/element_of.h"
 #include "kernels/ops/products.h"
+#include "kernels/rows/softmax_block_rows.h"
 
 namespace graft::ops {
 namespace {
@@ -15,34 +17,29 @@ using torch::autograd::tensor_list;
 constexpr int64_t kVocabularyBlock = 4096;  // a block's logits for 2,048 rows are 32 MiB in fp32
 
 /// What is known about each row's softmax after some blocks of the vocabulary.
-struct OnlineSoftmax {
-  at::Tensor top;           // (M, 1) largest logit so far, fp32
-  at::Tensor sum;           // (M, 1) Σ exp(logit − top), fp32
-  at::Tensor target_logit;  // (M) fp32
-
+class OnlineSoftmax {
+ public:
   OnlineSoftmax(int64_t rows, const at::TensorOptions& options)
-      : top(at::full({rows, 1}, -std::numeric_limits<float>::infinity(), options)),
-        sum(at::zeros({rows, 1}, options)),
-        target_logit(at::zeros({rows}, options)) {}
+      : top_(at::full({rows}, -std::numeric_limits<float>::infinity(), options)),
+        sum_(at::zeros({rows}, options)),
+        target_logit_(at::zeros({rows}, options)),
+        rescale_(at::empty({rows}, options)) {}
 
-  void read_targets(const at::Tensor& logits, const at::Tensor& targets, int64_t begin) {
-    const auto local = targets - begin;
-    const auto inside = at::logical_and(local.ge(0), local.lt(logits.size(1)));
-    const auto picked = logits.gather(1, local.clamp(0, logits.size(1) - 1).unsqueeze(1)).squeeze(1);
-    target_logit = at::where(inside, picked, target_logit);
+  /// Turns the block's logits (M, words from `begin`) into exp(logit − top so far), in place; rescale() then brings old sums to that top.
+  void absorb(at::Tensor& logits, const at::Tensor& targets, int64_t begin) {
+    kernels::absorb_logits(element_of(logits), {.rows = logits.size(0), .count = logits.size(1), .stride = logits.stride(0), .first = begin},
+                           logits.mutable_data_ptr(), targets.const_data_ptr<int64_t>(),
+                           {top_.mutable_data_ptr<float>(), sum_.mutable_data_ptr<float>(), target_logit_.mutable_data_ptr<float>()},
+                           rescale_.mutable_data_ptr<float>());
   }
 
-  /// Turns the block's logits into exp(logit − new top), in place; returns the factor that old sums must be scaled by, (M, 1).
-  at::Tensor absorb(at::Tensor& logits) {
-    const auto raised = at::maximum(top, logits.amax({1}, /*keepdim=*/true));
-    const auto factor = at::exp(top - raised);
-    logits.sub_(raised).exp_();
-    sum.mul_(factor).add_(logits.sum({1}, /*keepdim=*/true));
-    top = raised;
-    return factor;
-  }
+  const at::Tensor& top() const { return top_; }          // (M)
+  const at::Tensor& sum() const { return sum_; }          // (M), Σ exp(logit − top)
+  const at::Tensor& rescale() const { return rescale_; }  // (M), exp(top before − top after) of the last block
+  at::Tensor nll() const { return top_ + sum_.log() - target_logit_; }
 
-  at::Tensor nll() const { return (top + sum.log()).squeeze(1) - target_logit; }
+ private:
+  at::Tensor top_, sum_, target_logit_, rescale_;  // fp32
 };
 
 struct LossAndGradient {
@@ -78,28 +75,26 @@ at::Tensor nll_on_tiles(const at::Tensor& hidden, const at::Tensor& targets, int
   return nll;
 }
 
-/// A block of words at a time with LibTorch's products.
+/// A block of words at a time with LibTorch's products; what lies between them in one pass over the logits.
 LossAndGradient with_libtorch(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows) {
-  OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
-  auto expected = at::zeros({hidden.size(0), hidden.size(1)}, hidden.options().dtype(at::kFloat));  // Σ exp(…) · W row
+  const int64_t count_rows = hidden.size(0), width = hidden.size(1);
+  const auto wanted = targets.contiguous();
+  OnlineSoftmax softmax(count_rows, hidden.options().dtype(at::kFloat));
+  auto expected = at::zeros({count_rows, width}, hidden.options().dtype(at::kFloat));  // Σ exp(…) · W row
   auto target_weights = at::empty_like(hidden);
   for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
     const int64_t count = std::min(kVocabularyBlock, vocabulary - begin);
     const auto weight = rows(begin, count);
-    auto logits = at::mm(hidden, weight.t()).to(at::kFloat);
-    softmax.read_targets(logits, targets, begin);
-    const auto factor = softmax.absorb(logits);
-    expected.mul_(factor);
-    if (hidden.scalar_type() == at::kFloat) {
-      expected.addmm_(logits, weight);
-    } else {
-      expected.add_(at::mm(logits.to(hidden.scalar_type()), weight));
-    }
-    const auto here = at::logical_and(targets.ge(begin), targets.lt(begin + count)).nonzero().squeeze(1);
+    auto logits = at::mm(hidden, weight.t());
+    softmax.absorb(logits, wanted, begin);
+    const auto part = at::mm(logits, weight);
+    kernels::rescale_and_add(element_of(part), part.const_data_ptr(), softmax.rescale().const_data_ptr<float>(), count_rows, width,
+                             expected.mutable_data_ptr<float>());
+    const auto here = at::logical_and(wanted.ge(begin), wanted.lt(begin + count)).nonzero().squeeze(1);
     if (here.numel() > 0)
-      target_weights.index_copy_(0, here, weight.index_select(0, targets.index_select(0, here) - begin));
+      target_weights.index_copy_(0, here, weight.index_select(0, wanted.index_select(0, here) - begin));
   }
-  return {softmax.nll(), expected.div_(softmax.sum).sub_(target_weights).to(hidden.scalar_type())};
+  return {softmax.nll(), expected.div_(softmax.sum().unsqueeze(1)).sub_(target_weights).to(hidden.scalar_type())};
 }
 
 struct HeadLoss : public torch::autograd::Function<HeadLoss> {
@@ -130,24 +125,24 @@ at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_
 
 int64_t head_loss_bytes(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype) {
   if (runs_on_tiles(dtype)) return kernels::head_loss_scratch(rows, width, /*gradient=*/true) + 2 * rows * width;
-  // A block's logits twice (for a moment in both dtypes), and Σ p W, the targets' rows and the gradient.
-  return rows * (2 * 4 * std::min(kVocabularyBlock, vocabulary) + 3 * 4 * width);
+  // A block's logits, its share of Σ p W, that sum, the targets' rows and the gradient.
+  return rows * (4 * std::min(kVocabularyBlock, vocabulary) + 4 * 4 * width);
 }
 
 at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                     at::Tensor* best) {
   at::NoGradGuard no_gradient;
   if (runs_on_tiles(hidden)) return nll_on_tiles(hidden, targets, vocabulary, rows, nullptr, best);
+  const auto wanted = targets.contiguous();
   OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));
   if (best != nullptr) *best = at::zeros({hidden.size(0)}, targets.options());
   for (int64_t begin = 0; begin < vocabulary; begin += kVocabularyBlock) {
-    auto logits = at::mm(hidden, rows(begin, std::min(kVocabularyBlock, vocabulary - begin)).t()).to(at::kFloat);
-    softmax.read_targets(logits, targets, begin);
+    auto logits = at::mm(hidden, rows(begin, std::min(kVocabularyBlock, vocabulary - begin)).t());
     if (best != nullptr) {
       const auto [top, at] = logits.max(1);
-      *best = at::where(top > softmax.top.squeeze(1), at + begin, *best);
+      *best = at::where(top > softmax.top(), at + begin, *best);
     }
-    softmax.absorb(logits);
+    softmax.absorb(logits, wanted, begin);
   }
   return softmax.nll();
 }

@@ -1,3 +1,4 @@
+#include "peft_core/methods/low_rank/adalora.h"
 #include "peft_core/methods/low_rank/astra.h"
 #include "peft_core/methods/low_rank/dora.h"
 #include "peft_core/methods/low_rank/eva.h"
@@ -5,15 +6,19 @@
 #include "peft_core/methods/low_rank/hira.h"
 #include "peft_core/methods/low_rank/id_lora.h"
 #include "peft_core/methods/low_rank/lily.h"
+#include "peft_core/methods/low_rank/lite_lora.h"
 #include "peft_core/methods/low_rank/loftq.h"
 #include "peft_core/methods/low_rank/lora.h"
 #include "peft_core/methods/low_rank/lora_fa.h"
 #include "peft_core/methods/low_rank/lora_ga.h"
 #include "peft_core/methods/low_rank/lora_plus.h"
+#include "peft_core/methods/low_rank/na_lora.h"
 #include "peft_core/methods/low_rank/nora.h"
 #include "peft_core/methods/low_rank/olora.h"
 #include "peft_core/methods/low_rank/orthogonal.h"
 #include "peft_core/methods/low_rank/pissa.h"
+#include "peft_core/methods/low_rank/randlora.h"
+#include "peft_core/methods/low_rank/vb_lora.h"
 #include "peft_core/methods/low_rank/vera.h"
 #include "peft_core/methods/method.h"
 #include "peft_core/methods/released/bitfit.h"
@@ -25,6 +30,7 @@
 #include "peft_core/methods/sequence/prompt_tuning.h"
 #include "peft_core/methods/spectral/c3a.h"
 #include "peft_core/methods/spectral/fourierft.h"
+#include "peft_core/methods/spectral/frame.h"
 #include "peft_core/methods/structured/hra.h"
 #include "peft_core/methods/structured/ia3.h"
 #include "peft_core/methods/structured/loha.h"
@@ -51,7 +57,12 @@ const std::vector<MethodSpec>& builtin_methods() {
       astra_method(),
       nora_method(),
       id_lora_method(),
+      na_lora_method(),
+      lite_lora_method(),
+      adalora_method(),
       vera_method(),
+      randlora_method(),
+      vb_lora_method(),
       gralora_method(),
       hira_method(),
       lily_method(),
@@ -64,6 +75,7 @@ const std::vector<MethodSpec>& builtin_methods() {
       shira_method(),
       fourierft_method(),
       c3a_method(),
+      frame_method(),
       bitfit_method(),
       norm_tuning_method(),
       trainable_tokens_method(),

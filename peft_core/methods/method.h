@@ -90,6 +90,7 @@ struct MethodTraits {
   bool needs_calibration = false;  ///< its start is computed from samples of the task
   bool on_quantised_files = true;  ///< false: the weights have to be at hand as they were before they were quantised
   bool identity_up_to_rounding = false;  ///< with identity_at_start: what is added is a product that is zero in exact arithmetic only
+  bool chooses_parts = false;  ///< it sends tokens to some of its parts: rounding may make it choose otherwise, and a small change is then a large one
 };
 
 /// How a method's files are told from others'.

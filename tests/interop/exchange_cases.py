@@ -1,6 +1,7 @@
 """Which adapters cross between here and Hugging Face PEFT: a method that PEFT has brings a line for each table."""
 
 from peft import (
+    AdaLoraConfig,
     C3AConfig,
     EvaConfig,
     FourierFTConfig,
@@ -18,8 +19,11 @@ from peft import (
     OFTConfig,
     PrefixTuningConfig,
     PromptTuningConfig,
+    RandLoraConfig,
     ShiraConfig,
     TrainableTokensConfig,
+    VBLoRAConfig,
+    VeraConfig,
 )
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -103,6 +107,17 @@ MADE_BY_PEFT = {
     "prefix-tuning-projected": ("qwen2", PrefixTuningConfig(num_virtual_tokens=4, prefix_projection=True, encoder_hidden_size=24, **TEXT_MODEL)),
     "trainable-tokens": ("llama3", TrainableTokensConfig(token_indices=[303, *range(1, 200)])),
     "trainable-tokens-tied": ("qwen2", TrainableTokensConfig(token_indices=[303, *range(200)])),
+    "vera": ("qwen2", VeraConfig(r=24, d_initial=0.2, target_modules=ALL)),
+    "vera-key": ("llama3", VeraConfig(r=16, projection_prng_key=31, save_projection=False, target_modules=["q_proj", "v_proj", "down_proj"])),
+    "vera-layers": ("llama2", VeraConfig(r=8, projection_prng_key=3, target_modules=["k_proj", "up_proj"], layers_to_transform=[1])),
+    "randlora": ("qwen2", RandLoraConfig(r=7, randlora_alpha=7, target_modules=ALL)),
+    "randlora-key": ("llama3", RandLoraConfig(r=16, randlora_alpha=16, projection_prng_key=5, save_projection=False, target_modules=["k_proj", "up_proj", "down_proj"])),
+    "randlora-sparse": ("llama3", RandLoraConfig(r=8, randlora_alpha=8, sparse=True, projection_prng_key=2, save_projection=False, target_modules=["q_proj"])),
+    "randlora-very-sparse": ("llama3", RandLoraConfig(r=8, randlora_alpha=8, very_sparse=True, target_modules=["o_proj", "down_proj"])),
+    "vb-lora": ("llama3", VBLoRAConfig(r=3, num_vectors=20, vector_length=16, topk=3, init_vector_bank_bound=0.5, target_modules=ALL)),
+    "vb-lora-topk-weights": ("qwen2", VBLoRAConfig(r=2, num_vectors=300, vector_length=8, save_only_topk_weights=True, init_vector_bank_bound=0.5,
+                                                   target_modules=["q_proj", "down_proj"])),
+    "adalora": ("qwen2", AdaLoraConfig(init_r=6, target_r=3, lora_alpha=12, total_step=50, target_modules=LINEARS)),
 }
 
 # name: (kind of model, settings). agri_tune trains it, PEFT must give agri_tune's logits. "method.name" is lora where it is not given.
@@ -160,6 +175,15 @@ TRAINED_HERE = {
     "prefix-tuning-wide-heads": ("qwen3", {"method.name": "prefix_tuning", "method.init": "zero"}),
     "trainable-tokens": ("llama3", {"method.name": "trainable_tokens", "method.token_indices": list(range(250))}),
     "trainable-tokens-tied": ("smollm2", {"method.name": "trainable_tokens"}),
+    "vera": ("llama3", {"method.name": "vera", "method.rank": 16, "method.projection_prng_key": 9}),
+    "vera-key": ("qwen2", {"method.name": "vera", "method.rank": 16, "method.projection_prng_key": 9, "method.save_projection": False}),
+    "randlora": ("qwen2", {"method.name": "randlora", "method.rank": 12, "method.alpha": 24}),
+    "randlora-key": ("llama3", {"method.name": "randlora", "method.rank": 8, "method.alpha": 8, "method.save_projection": False}),
+    "vb-lora": ("qwen2", {"method.name": "vb_lora", "method.num_vectors": 32, "method.init_vector_bank_bound": 0.5}),
+    "vb-lora-topk-weights": ("llama3", {"method.name": "vb_lora", "method.topk": 3, "method.save_only_topk_weights": True,
+                                        "method.init_vector_bank_bound": 0.5}),
+    "adalora": ("llama3", {"method.name": "adalora", "method.init_r": 4, "method.target_r": 2, "method.tfinal": 2, "train.learning_rate": 0.1}),
+    "adalora-unsettled": ("qwen2", {"method.name": "adalora", "method.tfinal": 2, "method.total_step": 90, "train.learning_rate": 0.1}),
 }
 
 # method: (kind of model, PEFT's configuration, without dropout). Both train from the start that PEFT saved, and their losses must agree.
@@ -187,4 +211,10 @@ CURVES = {
     "prompt_tuning": ("llama3", PromptTuningConfig(num_virtual_tokens=8, prompt_tuning_init="SAMPLE_VOCAB", **TEXT_MODEL)),
     "prefix_tuning": ("llama3", PrefixTuningConfig(num_virtual_tokens=8, **TEXT_MODEL)),
     "trainable_tokens": ("qwen2", TrainableTokensConfig(token_indices=list(range(304)))),
+    "vera": ("llama3", VeraConfig(r=32, target_modules=ALL)),
+    "randlora": ("llama3", RandLoraConfig(r=16, randlora_alpha=16, target_modules=ALL)),
+    # Logits so far apart that the k largest seldom change: where two cross within the rounding, the choices part and with them the losses.
+    "vb_lora": ("llama3", VBLoRAConfig(r=3, num_vectors=24, vector_length=16, init_vector_bank_bound=0.2, init_logits_std=1.0, target_modules=ALL)),
+    # The first 300 steps are the ones in which nothing is taken away; test_adalora.py has the others.
+    "adalora": ("llama3", AdaLoraConfig(init_r=8, target_r=4, tinit=300, total_step=1000, orth_reg_weight=0, target_modules=ALL)),
 }

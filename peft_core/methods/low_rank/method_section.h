@@ -20,6 +20,8 @@ class JsonSection {
   void operator()(const char* name, T& value, const char* /*doc*/) {
     if constexpr (std::is_enum_v<T>) {
       json_[name] = enum_name(value);
+    } else if constexpr (requires { value.has_value(); }) {
+      json_[name] = value ? nlohmann::json(*value) : nlohmann::json();
     } else {
       json_[name] = value;
     }

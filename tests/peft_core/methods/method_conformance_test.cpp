@@ -29,6 +29,9 @@ class MethodConformance : public ::testing::TestWithParam<std::string> {
   Adapted adapted(const BaseStorage& storage = testing::kDense, const std::string& options = "") const {
     return adapt(GetParam(), options, "qwen2", storage);
   }
+  /// Options for the tests that follow slopes and roundings far from the start. RandLoRA's scale of 20 makes an update as large as the weights
+  /// of the suite's noise, and the loss then curves within the step of a central difference.
+  std::string gentle() const { return GetParam() == "randlora" ? "alpha: 32" : ""; }
   /// The resolved section's keys.
   std::vector<std::string> options() const {
     const auto resolved = ConfigNode::parse(spec().resolved(testing::method_section(GetParam(), "")), "resolved");
@@ -161,12 +164,12 @@ void expect_gradients_of_slope(const Adapted& adapted, const testing::TinyBatch&
 
 TEST_P(MethodConformance, GradientEqualsCentralDifferences) {
   if (!spec().traits.exact_gradient) GTEST_SKIP() << trait("an exact gradient");
-  expect_gradients_of_slope(adapted(), batch_);
+  expect_gradients_of_slope(adapted(testing::kDense, gentle()), batch_);
 }
 
 TEST_P(MethodConformance, WorksOnQuantisedBases) {
   for (const auto& storage : storages({testing::kNf4, testing::kBlocks})) {
-    const auto adapted = this->adapted(storage);
+    const auto adapted = this->adapted(storage, gentle());
     if (spec().traits.exact_gradient) expect_gradients_of_slope(adapted, batch_);
     const auto frozen = frozen_weights(*adapted.model);
     const double before = adapted.exact_loss(batch_);
@@ -177,10 +180,12 @@ TEST_P(MethodConformance, WorksOnQuantisedBases) {
 }
 
 TEST_P(MethodConformance, Bf16GradientsAreThoseOfFp32WithBf16sRounding) {
+  if (spec().traits.chooses_parts) GTEST_SKIP() << "a token near a border may go elsewhere in bf16; the method has a test of its own";
   // A method that quantises the base itself would round the two bases to different codes.
   const bool quantises = !spec().traits.on_quantised_files;
   const BaseStorage nf4_in_bf16{.dtype = at::kFloat, .quantize = Quantize::kNf4, .compute = at::kBFloat16};
-  const auto fp32 = adapted(quantises ? testing::kNf4 : testing::kDense), bf16 = adapted(quantises ? nf4_in_bf16 : testing::kDenseBf16);
+  const auto fp32 = adapted(quantises ? testing::kNf4 : testing::kDense, gentle());
+  const auto bf16 = adapted(quantises ? nf4_in_bf16 : testing::kDenseBf16, gentle());
   load_state(*bf16.attachment, copied(*fp32.attachment), "start");  // one that is computed from a rounded base may be another
   for (const auto* one : {&fp32, &bf16}) {
     one->disturb(3);

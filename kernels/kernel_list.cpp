@@ -87,10 +87,11 @@ KernelUse attention_use() {
   return use_of("attention", detail::attention_variants(), runs, true);
 }
 
-KernelUse rows_use() {
+/// Element-wise loops, one text for all instruction sets.
+KernelUse highway_use(std::string name) {
   const auto targets = highway_targets();
   const auto limit = cpu_limit();
-  return {.name = "rows", .chosen = targets.chosen, .why = limit.empty() ? "Highway's best for this processor" : limit, .others = targets.others};
+  return {.name = std::move(name), .chosen = targets.chosen, .why = limit.empty() ? "Highway's best for this processor" : limit, .others = targets.others};
 }
 
 }  // namespace
@@ -103,7 +104,9 @@ std::vector<KernelUse> kernel_uses() {
       use_of("head and loss", detail::head_loss_variants(), true),
       use_of("NF4", detail::nf4_variants()),
       use_of("GGUF blocks", dequantize_variants()),
-      rows_use(),
+      highway_use("rows"),
+      highway_use("depth views"),
+      highway_use("optimal transport"),
   };
 }
 

@@ -16,6 +16,7 @@
 #include "peft_core/methods/low_rank/nora.h"
 #include "peft_core/methods/low_rank/olora.h"
 #include "peft_core/methods/low_rank/orthogonal.h"
+#include "peft_core/methods/low_rank/output_lora.h"
 #include "peft_core/methods/low_rank/pissa.h"
 #include "peft_core/methods/low_rank/randlora.h"
 #include "peft_core/methods/low_rank/vb_lora.h"
@@ -56,6 +57,7 @@ const std::vector<MethodSpec>& builtin_methods() {
       lora_ga_method(),
       astra_method(),
       nora_method(),
+      output_lora_method(),
       id_lora_method(),
       na_lora_method(),
       lite_lora_method(),

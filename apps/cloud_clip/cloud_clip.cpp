@@ -10,6 +10,11 @@ pipelines::App cloud_clip() {
   return {.name = "cloud_clip",
           .summary = "labels point clouds with CLIP, learns from a few, adapts to another sensor",
           .commands = {
+              {.name = "export",
+               .summary = "folds the adapter into the weights, writes a Hugging Face folder and measures its own error",
+               .needs = {{Option::kModel}, {Option::kAdapter}, {Option::kOut}},
+               .takes = {},
+               .run = cloud::export_model},
               {.name = "inspect",
                .summary = "shapes, parameters, features of prepared images and token ids",
                .needs = {{Option::kModel}},

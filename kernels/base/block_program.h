@@ -18,11 +18,11 @@
 // The body works in phases. block.each(f) calls f(thread) for every thread of the block and then waits for all of them, so a phase may read
 // what an earlier one wrote and threads of one phase must not depend on each other. What a thread keeps from phase to phase stands in a
 // Block::PerThread<T>. block.reduce(values, join) joins the threads' values in a fixed order and gives every thread the same result. Code
-// between phases must be the same for all threads.
+// between phases must be the same for all threads. keep_larger() may be called by many threads of a phase on one place.
 //
 // A launcher is a function object launcher(blocks, program): CudaLauncher (cuda_launcher.cuh) or the test's HostLauncher. Everything that
-// chooses a program, a grid or a path is a template over the launcher, so it is tested as well. Sums have one order, there are no atomics,
-// and nvcc melts no product and sum into one rounding (-fmad=false), so both run to the same bits.
+// chooses a program, a grid or a path is a template over the launcher, so it is tested as well. Sums have one order, the only atomic is a
+// maximum, which has no order, and nvcc melts no product and sum into one rounding (-fmad=false), so both run to the same bits.
 namespace graft::kernels::detail {
 
 /// Two sums that one reduction makes.
@@ -36,6 +36,15 @@ struct Add {
 };
 
 GRAFT_HOST_DEVICE inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// *to = max(*to, value) for numbers that are not negative, whose bits are ordered as they are.
+GRAFT_HOST_DEVICE inline void keep_larger(float* to, float value) {
+#if defined(__CUDA_ARCH__)
+  atomicMax(reinterpret_cast<int*>(to), __float_as_int(value));
+#else
+  if (value > *to) *to = value;
+#endif
+}
 
 // ---------------------------------------------------------------- numbers in memory: fp32 as float, bf16 as uint16_t
 

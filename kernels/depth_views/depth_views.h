@@ -30,7 +30,7 @@ struct PointClouds {
 /// corners on corners.
 ///
 /// Position and size of a cloud do not matter, nor the order of its points: each view is centred on its bounding box and scaled by its
-/// longest side. Points with a coordinate that is no number are left out; a cloud without points gives a white picture; one whose points
+/// longest side. Points with a coordinate that is no number, or beyond 1e37, are left out; a cloud without points gives a white picture; one whose points
 /// fall together, a spot in the middle.
 /// The same bits for any number of threads. Source: card of CLIPoint3D, step 1, after PointCLIP V2 (arXiv:2211.11682).
 void depth_views(const PointClouds& clouds, std::span<const Rotation> views, int64_t side, float* pictures);

@@ -37,42 +37,19 @@ std::vector<Rotation> standard_views() {
 
 namespace detail {
 
-bool is_point(const float* point) { return std::isfinite(point[0]) && std::isfinite(point[1]) && std::isfinite(point[2]); }
-
-std::array<float, 3> rotated(const float* p, const Rotation& r) {
-  return {r[0] * p[0] + r[1] * p[1] + r[2] * p[2], r[3] * p[0] + r[4] * p[1] + r[5] * p[2], r[6] * p[0] + r[7] * p[1] + r[8] * p[2]};
-}
-
 Frame frame_of(std::span<const float> points, const Rotation& view) {
   std::array<float, 3> low{}, high{};
-  Frame frame;
+  bool empty = true;
   for (size_t i = 0; i + 2 < points.size(); i += 3) {
     if (!is_point(&points[i])) continue;
     const auto p = rotated(&points[i], view);
     for (size_t a = 0; a < 3; ++a) {
-      low[a] = frame.empty ? p[a] : std::min(low[a], p[a]);
-      high[a] = frame.empty ? p[a] : std::max(high[a], p[a]);
+      low[a] = empty ? p[a] : std::min(low[a], p[a]);
+      high[a] = empty ? p[a] : std::max(high[a], p[a]);
     }
-    frame.empty = false;
+    empty = false;
   }
-  for (size_t a = 0; a < 3; ++a) {
-    frame.middle[a] = 0.5f * low[a] + 0.5f * high[a];
-    frame.side = std::max(frame.side, high[a] - low[a]);
-  }
-  return frame;
-}
-
-Splat splat_of(const std::array<float, 3>& p, const Frame& frame) {
-  constexpr float kHalf = kDepthGrid / 2, kBehind = 0.2f;  // share of the depth that stays free behind the cloud
-  const float scale = frame.side > 0 ? 2 / frame.side : 0;
-  const auto cell = [&](size_t axis) {
-    const float at = std::ceil(kHalf * ((p[axis] - frame.middle[axis]) * scale * kDepthSpan + 1));
-    return static_cast<int32_t>(std::clamp(at, 1.0f, static_cast<float>(kDepthGrid - 2)));
-  };
-  const float z = (p[2] - frame.middle[2]) * scale, depth = (kDepthSlices - 2) * ((z + 1) / 2 + kBehind) / (1 + kBehind);
-  const float inside = std::clamp(depth, 1.0f, static_cast<float>(kDepthSlices - 2));
-  // Rows follow x and columns y: the views' quarter turn about z has laid the cloud on its side.
-  return {static_cast<int32_t>(std::ceil(inside)), cell(0), cell(1), inside};
+  return empty ? Frame() : frame_between(low, high);
 }
 
 GaussianTaps gaussian_taps() {
@@ -82,17 +59,8 @@ GaussianTaps gaussian_taps() {
 }
 
 void stretch(const float* image, int64_t stride, int64_t side, float* picture) {
-  const float step = side > 1 ? static_cast<float>(kDepthImage - 1) / static_cast<float>(side - 1) : 0;
-  struct Place {
-    int64_t first, second;
-    float share;
-  };
   std::vector<Place> places;
-  for (int64_t i = 0; i < side; ++i) {
-    const float at = static_cast<float>(i) * step;
-    const auto first = std::min(static_cast<int64_t>(at), kDepthImage - 1);
-    places.push_back({first, std::min(first + 1, kDepthImage - 1), at - static_cast<float>(first)});
-  }
+  for (int64_t i = 0; i < side; ++i) places.push_back(place_of(i, side));
   std::vector<float> between(static_cast<size_t>(kDepthImage));
   for (int64_t y = 0; y < side; ++y) {
     const auto& row = places[static_cast<size_t>(y)];

@@ -11,7 +11,7 @@
 
 namespace graft::kernels {
 
-/// Random contents of a piece; small numbers are -1 to 40.
+/// Random contents of a piece but for starts; small numbers are -1 to 40.
 inline std::vector<uint8_t> contents_of(const Piece& piece, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal;
@@ -23,6 +23,7 @@ inline std::vector<uint8_t> contents_of(const Piece& piece, uint64_t seed) {
       case Contents::kNormal16: put(at, float_to_bfloat16(normal(random))); break;
       case Contents::kBytes: put(at, static_cast<uint8_t>(random())); break;
       case Contents::kSmallNumbers: put(at, static_cast<int64_t>(random() % 42) - 1); break;
+      case Contents::kStarts: put(at, static_cast<int64_t>(at / sizeof(int64_t)) * kListLength); break;
     }
   }
   return bytes;

@@ -1,5 +1,6 @@
 #include "tests/kernels/cuda/jobs.h"
 
+#include "kernels/depth_views/depth_views_cuda.h"
 #include "kernels/gguf_blocks/gguf_blocks_cuda.h"
 #include "kernels/head_loss/head_loss_cuda.h"
 #include "kernels/nf4/nf4_cuda.h"
@@ -89,6 +90,18 @@ struct Jobs {
     });
   }
 
+  /// A cloud for each row, seen by matrices that need not be rotations.
+  void depths() {
+    constexpr int64_t kViews = 2, kSide = 19;
+    const int64_t clouds = rows;
+    const auto points = wide_numbers(3 * kListLength * clouds), views = wide_numbers(9 * kViews);
+    const auto pictures = wide_numbers(clouds * kViews * kSide * kSide), scratch = wide_numbers(depth_views_scratch(clouds, kViews));
+    add("depth views", {points, {Contents::kStarts, clouds + 1}, views, pictures, scratch}, [=](const auto& p, void* stream) {
+      const DeviceClouds placed{.points = floats(p[0]), .starts = static_cast<const int64_t*>(p[1]), .count = clouds};
+      depth_views_cuda(placed, floats(p[2]), kViews, kSide, floats(p[3]), floats(p[4]), stream);
+    });
+  }
+
   template <class Out>
   void weights(Piece out) {
     const int64_t count = out.count, blocks = (count + 63) / 64;
@@ -127,6 +140,7 @@ std::vector<Job> every_job(int64_t rows, int64_t n) {
     jobs.norms();
     jobs.elements();
     jobs.head();
+    if (jobs.wide()) jobs.depths();
     jobs.wide() ? jobs.weights<float>(jobs.matrix()) : jobs.weights<uint16_t>(jobs.matrix());
   }
   return std::move(jobs.list);

@@ -9,7 +9,9 @@
 // is the matter of the tests beside each kernel, which run on a device too.
 namespace graft::kernels {
 
-enum class Contents { kNormal32, kNormal16, kBytes, kSmallNumbers };
+/// kStarts: where lists of kListLength begin that lie end to end.
+enum class Contents { kNormal32, kNormal16, kBytes, kSmallNumbers, kStarts };
+constexpr int64_t kListLength = 5;
 
 /// One array that a job reads or writes. What it holds before counts for arrays that are only written too: it must not come through.
 struct Piece {
@@ -17,7 +19,7 @@ struct Piece {
   int64_t count;
 
   size_t element_bytes() const {
-    return contents == Contents::kNormal16 ? 2 : contents == Contents::kBytes ? 1 : contents == Contents::kSmallNumbers ? 8 : 4;
+    return contents == Contents::kNormal16 ? 2 : contents == Contents::kBytes ? 1 : contents == Contents::kSmallNumbers || contents == Contents::kStarts ? 8 : 4;
   }
   size_t bytes() const { return static_cast<size_t>(count) * element_bytes(); }
 };

@@ -127,6 +127,17 @@ TEST(DepthViews, CloudsWithoutExtentHaveADefinedPicture) {
   EXPECT_EQ(dark, 81);
 }
 
+TEST(DepthViews, CoordinatesAtTheEndsOfTheirRangeStayInTheGrid) {
+  const std::vector<std::vector<float>> clouds{{3e38f, 3e38f, -3e38f, 1, 2, 3, 2, 2, 2},                 // infinite when turned: left out
+                                               {1e37f, -1e37f, 1e37f, -1e37f, 1e37f, 1e37f, 0, 0, 0},    // the largest that are drawn
+                                               {1e-40f, 0, 0, 0, 1e-42f, 0}};                            // an extent without a reciprocal
+  const auto all = pictures(depth_views, clouds);
+  EXPECT_TRUE(std::all_of(all.begin(), all.end(), [](float value) { return value >= 0 && value <= 1; }));
+  EXPECT_LT(furthest(all, pictures(depth_views_reference, clouds)), kTolerance);
+  const auto without = pictures(depth_views, {{1, 2, 3, 2, 2, 2}});
+  EXPECT_EQ(std::vector(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(without.size())), without);
+}
+
 TEST(DepthViews, TheSameBitsForAnyNumberOfThreads) {
   const std::vector<std::vector<float>> clouds{random_cloud(900, 1), random_cloud(10, 2), random_cloud(2048, 3)};
   const int before = omp_get_max_threads();

@@ -37,6 +37,8 @@ add_library(graft_sentencepiece INTERFACE)
 target_include_directories(graft_sentencepiece SYSTEM INTERFACE ${GRAFT_SENTENCEPIECE_INCLUDE})
 target_link_libraries(graft_sentencepiece INTERFACE ${GRAFT_SENTENCEPIECE_LIBRARY})
 
+find_package(PNG REQUIRED)
+
 # HDF5's serial build, which Debian keeps beside the one for MPI; plain C.
 find_path(GRAFT_HDF5_INCLUDE hdf5.h PATH_SUFFIXES hdf5/serial REQUIRED)
 find_library(GRAFT_HDF5_LIBRARY NAMES hdf5_serial hdf5 REQUIRED)

@@ -5,6 +5,12 @@
 // One function a subcommand; each in the file of its name.
 namespace graft::apps::cloud {
 
+void prepare(const pipelines::Invocation& call);
+void train(const pipelines::Invocation& call);
+void adapt(const pipelines::Invocation& call);
+void predict(const pipelines::Invocation& call);
+void eval(const pipelines::Invocation& call);
+void views(const pipelines::Invocation& call);
 void export_model(const pipelines::Invocation& call);
 void inspect(const pipelines::Invocation& call);
 

@@ -8,5 +8,7 @@ namespace graft::pipelines {
 extern const std::string_view kReportCss;
 extern const std::string_view kReportJs;
 extern const std::string_view kChartJs;
+extern const std::string_view kCloudReportCss;
+extern const std::string_view kCloudReportJs;
 
 }  // namespace graft::pipelines

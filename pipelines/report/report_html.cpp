@@ -10,6 +10,7 @@
 #include "pipelines/report/curve.h"
 #include "pipelines/report/embedded.h"
 #include "pipelines/report/html_text.h"
+#include "pipelines/report/page_parts.h"
 #include "pipelines/report/report.h"
 #include "pipelines/report/score_table.h"
 
@@ -31,31 +32,21 @@ double loss_of(const StepLine& line) { return line.loss; }
 double speed_of(const StepLine& line) { return line.tokens_per_second; }
 double gib_of(const StepLine& line) { return static_cast<double>(line.peak_memory_bytes) / (1 << 30); }
 
-std::string section(const std::string& title, const std::string& lead, const std::string& body) {
-  if (body.empty()) return "";
-  const auto text = lead.empty() ? "" : "<p>" + escape_html(lead) + "</p>\n";
-  return "<section>\n<h2>" + escape_html(title) + "</h2>\n" + text + body + "</section>\n";
-}
-
-std::string tile(const std::string& label, const std::string& value_html, const std::string& note) {
-  return fmt::format("<div class=\"tile card\"><dt>{}</dt><dd>{}</dd><dd>{}</dd></div>\n", escape_html(label), value_html, escape_html(note));
-}
-
 std::string tiles(const ReportContent& content) {
   std::string body;
   for (size_t i = 0; i < std::min<size_t>(2, content.scores.size()); ++i) {
     const auto& score = content.scores[i];
-    body += tile(score.name, score_value_html(score), score_change_text(score));
+    body += page_tile(score.name, score_value_html(score), score_change_text(score));
   }
   if (!content.steps.empty()) {
     auto speeds = curve(content, speed_of);
     std::sort(speeds.begin(), speeds.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
     int64_t peak = 0;
     for (const auto& line : content.steps) peak = std::max(peak, line.peak_memory_bytes);
-    body += tile("Speed", format_count(std::llround(speeds[speeds.size() / 2].value)) + " tokens/s", "median over " + format_count(static_cast<int64_t>(content.steps.size())) + " steps");
-    body += tile("Peak memory", format_bytes(peak), "of the whole process");
+    body += page_tile("Speed", format_count(std::llround(speeds[speeds.size() / 2].value)) + " tokens/s", "median over " + format_count(static_cast<int64_t>(content.steps.size())) + " steps");
+    body += page_tile("Peak memory", format_bytes(peak), "of the whole process");
   }
-  return body.empty() ? "" : "<dl class=\"tiles\">\n" + body + "</dl>\n";
+  return page_tiles(body);
 }
 
 std::string plot(const std::string& id, const std::string& size, const std::string& caption, const std::string& description) {
@@ -106,27 +97,13 @@ std::string samples(const ReportContent& content) {
   return body;
 }
 
-std::string fact_list(const std::vector<Fact>& facts) {
-  std::string rows;
-  for (const auto& fact : facts) rows += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escape_html(fact.label), escape_html(fact.value));
-  return rows.empty() ? "" : "<dl class=\"facts card\">\n" + rows + "</dl>\n";
-}
-
 std::string data_report(const DataReportSection& data) {
   std::string items;
   for (const auto& problem : data.problems) items += "<li>" + escape_html(problem) + "</li>\n";
   if (!items.empty()) {
     items = "<details open><summary>Rows that were left out</summary><div class=\"card\"><ul class=\"problems\">\n" + items + "</ul></div></details>\n";
   }
-  return fact_list(data.counts) + items;
-}
-
-std::string recipes(const ReportContent& content) {
-  std::string body;
-  for (const auto& recipe : content.recipes) {
-    body += fmt::format("<div class=\"recipe\"><p>{}</p><pre><code>{}</code></pre></div>\n", escape_html(recipe.purpose), escape_html(recipe.command));
-  }
-  return body;
+  return page_facts(data.counts) + items;
 }
 
 nlohmann::ordered_json pairs(const std::vector<CurvePoint>& points) {
@@ -150,22 +127,16 @@ std::string scripts(const ReportContent& content) {
 }  // namespace
 
 std::string report_html(const ReportContent& content) {
-  const auto title = escape_html(content.title);
-  std::string html = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" + title + "</title>\n<style>\n";
-  html.append(kReportCss);
-  html += "</style>\n</head>\n<body>\n<header>\n<p class=\"kicker\">Graft run report</p>\n<h1>" + title + "</h1>\n";
-  if (!content.summary.empty()) html += "<p class=\"lead\">" + escape_html(content.summary) + "</p>\n";
+  auto html = page_start(content.title, "Graft run report", content.summary);
   html += tiles(content) + "</header>\n<main>\n";
-  html += section("Before and after", "The same items, put to the model as it came and with the adapter. Loss and perplexity say how unexpected the right text is to it: lower is better.", score_table(content.scores));
-  html += section("Learning", "", curves(content));
-  html += section("Answers side by side", content.samples_note, samples(content));
-  html += section("Speed and memory", "", speed_and_memory(content));
-  html += section("The run", "", fact_list(content.facts));
-  html += section("Data", "", data_report(content.data));
-  html += section("Use the adapter", "", recipes(content));
-  html += "</main>\n<footer>Made by Graft. This page holds everything it shows; it loads nothing from the network.</footer>\n";
-  html += scripts(content) + "</body>\n</html>\n";
+  html += page_section("Before and after", "The same items, put to the model as it came and with the adapter. Loss and perplexity say how unexpected the right text is to it: lower is better.", score_table(content.scores));
+  html += page_section("Learning", "", curves(content));
+  html += page_section("Answers side by side", content.samples_note, samples(content));
+  html += page_section("Speed and memory", "", speed_and_memory(content));
+  html += page_section("The run", "", page_facts(content.facts));
+  html += page_section("Data", "", data_report(content.data));
+  html += page_section("Use the adapter", "", page_recipes(content.recipes));
+  html += page_end(scripts(content));
   return html;
 }
 

@@ -75,6 +75,7 @@ const std::vector<Library> kLibraries = {
     {"HDF5", {"hdf5.h"}, {"data_loaders/cloud/", "tests/data_loaders/cloud/"}},
     {"minizip", {"minizip/"}, {"data_loaders/cloud/", "tests/data_loaders/cloud/"}},
     {"xtensor", {"xtensor/"}, {"data_loaders/cloud/"}},
+    {"libpng", {"png.h"}, {"pipelines/cloud/", "tests/pipelines/cloud/"}},
     {"Highway", {"hwy/"}, {"kernels/", "tests/kernels/"}},
     {"OpenMP", {"omp.h"}, {"kernels/", "peft_core/", "pipelines/", "bench/", "tests/"}},
     {"GoogleTest", {"gtest/", "gmock/"}, {"tests/"}},

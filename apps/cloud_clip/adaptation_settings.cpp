@@ -1,0 +1,88 @@
+#include "apps/cloud_clip/adaptation_settings.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+#include "peft_core/base/config.h"
+#include "peft_core/base/text_distance.h"
+
+namespace graft::apps::cloud {
+namespace {
+
+using namespace pipelines;
+
+const std::vector<std::string> kSections = {"cloud", "method", "loss", "train", "data", "target", "preparation", "run"};
+
+void refuse_unknown_sections(const ConfigNode& root) {
+  for (const auto& [name, node] : root.entries)
+    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end())
+      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, kSections)});
+}
+
+/// What suits a few clouds better than a few thousand texts.
+ConfigNode with_cloud_defaults(ConfigNode config) {
+  for (const auto& [key, value] : {std::pair{"train.batch_size", "16"}, {"train.epochs", "20"}, {"train.learning_rate", "5e-4"}})
+    if (config.find(key) == nullptr) config.set(key, value, "default of cloud_clip");
+  return config;
+}
+
+/// CLIPoint3D's places: what attention puts out and both layers of the feed-forward block.
+std::string targets_of(Part towers) {
+  const std::string layers = "(out_proj|fc1|fc2)'";
+  if (towers == Part::kVision) return "['vision_model\\..*" + layers + "]";
+  if (towers == Part::kText) return "['text_model\\..*" + layers + "]";
+  return "['.*" + layers + "]";
+}
+
+void choose_method(AdaptationSettings& settings, const ConfigNode& config) {
+  if (const auto* node = config.find("method")) settings.method_node = *node;
+  if (settings.cloud.towers == Part::kNone) return;
+  const auto* name = settings.method_node.find_entry("name");
+  settings.method = &peft::find_method(name == nullptr ? "lora" : name->scalar);
+  const bool has_targets = settings.method->resolved(settings.method_node).find("targets:") != std::string::npos;
+  if (has_targets && settings.method_node.find_entry("targets") == nullptr) {
+    settings.method_node.kind = ConfigNode::Kind::kMap;
+    settings.method_node.set("targets", targets_of(settings.cloud.towers), "cloud.towers");
+  }
+  (void)settings.method->resolved(settings.method_node);
+}
+
+}  // namespace
+
+std::string AdaptationSettings::to_yaml() const {
+  return write_config(cloud, "cloud") + (method == nullptr ? "" : method->resolved(method_node)) + write_config(loss, "loss") +
+         write_config(train, "train") + write_config(data, "data") + write_config(target, "target") +
+         write_config(preparation, "preparation") + write_config(run, "run");
+}
+
+AdaptationSettings read_adaptation_settings(const Invocation& call) {
+  refuse_unknown_sections(call.config);
+  const auto config = with_cloud_defaults(call.config);
+  AdaptationSettings settings;
+  settings.cloud = read_config<CloudConfig>(config, "cloud");
+  settings.loss = read_config<LossConfig>(config, "loss");
+  settings.train = read_config<TrainConfig>(config, "train");
+  settings.data = read_config<FolderConfig>(config, "data");
+  settings.target = read_config<FolderConfig>(config, "target");
+  settings.preparation = read_config<data::PreparationSettings>(config, "preparation");
+  settings.run = read_config<RunConfig>(config, "run");
+  choose_method(settings, config);
+  pipelines::validate(settings.cloud);
+  pipelines::validate(settings.loss);
+  pipelines::validate(settings.train);
+  if (settings.method == nullptr && settings.cloud.prompts == Part::kNone && settings.cloud.head == CloudHead::kNone)
+    throw InvalidArgument({.where = "cloud", .what = "leaves nothing to train: towers, prompts and head are all none"});
+  expect_range("run.threads", static_cast<double>(settings.run.threads), 0, 4096);
+  if (settings.run.threads > 0) at::set_num_threads(static_cast<int>(settings.run.threads));
+  return settings;
+}
+
+std::string adaptation_settings_help() {
+  return config_help<CloudConfig>("cloud") + config_help<LossConfig>("loss") + config_help<TrainConfig>("train") +
+         config_help<FolderConfig>("data") + config_help<FolderConfig>("target") + config_help<data::PreparationSettings>("preparation") +
+         config_help<RunConfig>("run") + peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
+}
+
+}  // namespace graft::apps::cloud

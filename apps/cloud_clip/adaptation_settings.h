@@ -1,0 +1,49 @@
+#pragma once
+
+#include <string>
+
+#include "apps/cloud_clip/folder_config.h"
+#include "data_loaders/cloud/preparation.h"
+#include "peft_core/methods/method.h"
+#include "pipelines/cli/invocation.h"
+#include "pipelines/cloud/adaptation_config.h"
+#include "pipelines/train_config.h"
+
+namespace graft::apps::cloud {
+
+struct RunConfig {
+  int64_t threads = 0;
+  bool augment = true;
+  bool rollback = true;
+  bool accept_other = false;
+
+  template <class V>
+  void visit(V& v) {
+    v("threads", threads, "processor threads; 0: all that the machine has");
+    v("augment", augment, "turn clouds about the vertical and move their points a little while training");
+    v("rollback", rollback, "adapt: keep the start if the target's mean entropy has risen");
+    v("accept_other", accept_other, "use an adapter that was trained on another base model");
+  }
+};
+
+/// All settings of train and adapt: the sections cloud, method, loss, train, data, target, preparation and run.
+struct AdaptationSettings {
+  pipelines::CloudConfig cloud;
+  pipelines::LossConfig loss;
+  pipelines::TrainConfig train;
+  FolderConfig data, target;
+  data::PreparationSettings preparation;
+  RunConfig run;
+  const peft::MethodSpec* method = nullptr;  ///< null where cloud.towers is none
+  ConfigNode method_node;
+
+  std::string to_yaml() const;
+};
+
+/// Reads and checks everything, and puts run.threads in force. Throws InvalidArgument for unknown sections, keys and values.
+AdaptationSettings read_adaptation_settings(const pipelines::Invocation& call);
+
+/// Keys and defaults of all sections for --help.
+std::string adaptation_settings_help();
+
+}  // namespace graft::apps::cloud

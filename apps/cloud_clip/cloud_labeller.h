@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <span>
+
+#include "apps/cloud_clip/zero_shot_settings.h"
+#include "data_loaders/cloud/point_cloud.h"
+#include "peft_core/checkpoint/clip_files.h"
+#include "pipelines/cloud/adapted_clip.h"
+
+namespace graft::apps::cloud {
+
+/// CLIP, with what a run of `train` or `adapt` has learnt where one is given, and the features of the classes: gives clouds their labels.
+class CloudLabeller {
+ public:
+  /// Opens --model and --adapter. Throws what reading them throws.
+  CloudLabeller(const pipelines::Invocation& call, const ZeroShotConfig& config, std::vector<pipelines::CloudClass> classes);
+
+  const std::vector<pipelines::CloudClass>& classes() const { return classes_; }
+  std::vector<std::string> names() const;
+  int64_t side() const { return model_->config().vision.image_size; }  ///< of a view, in pixels
+  const std::string& fingerprint() const { return files_.folder.fingerprint; }
+
+  /// The clouds' views, (B, 10, S, S), and one answer a cloud.
+  struct Labelled {
+    at::Tensor views;
+    std::vector<pipelines::CloudAnswer> answers;
+  };
+  Labelled label(std::span<const data::PointCloud> clouds) const;
+
+ private:
+  /// (B, 10, K)
+  at::Tensor logits_of(const at::Tensor& views, std::span<const data::PointCloud> clouds) const;
+  std::string fingerprint_with_adapter(const std::string& adapter) const;
+
+  ZeroShotConfig config_;
+  std::vector<pipelines::CloudClass> classes_;
+  peft::ClipFiles files_;
+  std::unique_ptr<peft::ClipModel> model_;
+  std::unique_ptr<pipelines::AdaptedModel> adapted_;  // null without --adapter
+  at::Tensor features_;                               // (K, J)
+};
+
+/// --classes or --classes-file, of which one is given.
+std::vector<pipelines::CloudClass> classes_of(const pipelines::Invocation& call);
+
+}  // namespace graft::apps::cloud

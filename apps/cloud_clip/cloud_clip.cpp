@@ -12,6 +12,12 @@ pipelines::App cloud_clip() {
   return {.name = "cloud_clip",
           .summary = "labels point clouds with CLIP, learns from a few, adapts to another sensor",
           .commands = {
+              {.name = "pretrain",
+               .summary = "trains a small CLIP from nothing on objects that the program makes, in minutes",
+               .needs = {{Option::kOut}},
+               .takes = {Option::kConfig, Option::kSet, Option::kSeed, Option::kResume},
+               .run = cloud::pretrain,
+               .settings_help = cloud::pretrain_settings_help},
               {.name = "prepare",
                .summary = "reads scans, cleans them, cuts scenes into objects, and writes a data folder",
                .needs = {{Option::kInput, Option::kData}, {Option::kOut}},

@@ -5,6 +5,8 @@
 // One function a subcommand; each in the file of its name.
 namespace graft::apps::cloud {
 
+void pretrain(const pipelines::Invocation& call);
+std::string pretrain_settings_help();
 void prepare(const pipelines::Invocation& call);
 void train(const pipelines::Invocation& call);
 void adapt(const pipelines::Invocation& call);

@@ -6,6 +6,8 @@
 #include <queue>
 
 #include "data_loaders/text/unicode_text.h"
+#include "kernels/base/error.h"
+#include "peft_core/formats/shown_name.h"
 
 namespace graft::data {
 namespace {
@@ -192,6 +194,22 @@ void BpeModel::merge(std::vector<TokenId>& ids) const {
     offer(left, links[left].next);
   }
   std::erase(ids, -1);
+}
+
+std::vector<BpeMerge> merges_from_pairs(const TokenVocabulary& vocabulary, std::span<const std::pair<std::string, std::string>> pairs,
+                                        size_t prefix_length, const std::string& where) {
+  std::vector<BpeMerge> merges;
+  merges.reserve(pairs.size());
+  const auto id_of = [&](const std::string& text) {
+    const auto id = vocabulary.find(text);
+    if (!id) throw IoError({.where = where, .what = "token is not in the vocabulary", .got = formats::shown(text)});
+    return *id;
+  };
+  for (const auto& [left, right] : pairs) {
+    const std::string joined = left + (right.size() >= prefix_length ? right.substr(prefix_length) : right);
+    merges.push_back({id_of(left), id_of(right), id_of(joined), static_cast<uint32_t>(merges.size())});
+  }
+  return merges;
 }
 
 std::vector<BpeMerge> merges_from_pieces(const TokenVocabulary& vocabulary, std::span<const int64_t> rank_of) {

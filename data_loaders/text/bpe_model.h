@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data_loaders/text/pipeline_tokenizer.h"
@@ -52,6 +53,11 @@ class BpeModel final : public SubwordModel {
   std::unique_ptr<const MergeTable> merges_;
   std::unique_ptr<WordCache> cache_;
 };
+
+/// The merges that a file lists as pairs of texts, the first one first. `prefix_length`: bytes of the continuing prefix, which the right
+/// half loses when glued. Throws IoError naming `where` for a text that is not in the vocabulary.
+std::vector<BpeMerge> merges_from_pairs(const TokenVocabulary& vocabulary, std::span<const std::pair<std::string, std::string>> pairs,
+                                        size_t prefix_length, const std::string& where);
 
 /// The merges of a vocabulary that gives pieces with ranks but no list of merges (SentencePiece, tiktoken): any two pieces whose
 /// text together is a piece. `rank_of[id]` < 0 leaves a piece out.

@@ -27,6 +27,9 @@ std::optional<char> byte_token(const std::string& token) {
   return static_cast<char>(value);
 }
 
+// Python's str.strip takes four separators of ASCII along.
+bool is_python_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
+
 template <class Change>
 TokenDecoder for_each_token(Change change) {
   return [change](std::vector<std::string> tokens) {
@@ -108,6 +111,16 @@ TokenDecoder word_suffix_decoder(std::string suffix) {
     for (size_t i = 0; i < tokens.size(); ++i) replace_all(tokens[i], suffix, i + 1 == tokens.size() ? "" : " ");
     return tokens;
   };
+}
+
+TokenDecoder word_end_decoder(std::string suffix) {
+  return for_each_token([suffix = std::move(suffix)](std::string text) {
+    replace_all(text, suffix, " ");
+    size_t begin = 0, end = text.size();
+    while (begin < end && is_python_space(code_point_at(text, begin))) begin += character_length(text, begin);
+    for (size_t last; end > begin && is_python_space(code_point_at(text, last = character_begin_before(text, end)));) end = last;
+    return text.substr(begin, end - begin);
+  });
 }
 
 TokenDecoder sequence_of(std::vector<TokenDecoder> steps) {

@@ -21,6 +21,8 @@ TokenDecoder replace_text_decoder(std::string from, std::string to);
 TokenDecoder strip_decoder(std::string content, size_t start, size_t stop);
 TokenDecoder metaspace_decoder(std::string replacement, bool drop_in_first);
 TokenDecoder word_suffix_decoder(std::string suffix);  ///< the end-of-word mark becomes a space (BPEDecoder)
+/// In each text of the last step the end-of-word mark becomes a space, and white space around the text goes, as in transformers' CLIP class.
+TokenDecoder word_end_decoder(std::string suffix);
 TokenDecoder sequence_of(std::vector<TokenDecoder> steps);
 
 }  // namespace graft::data

@@ -25,7 +25,21 @@ std::shared_ptr<const Tokenizer> load_file(const fs::path& file, const Tokenizer
   if (file.extension() == ".gguf") return read_gguf_tokenizer(file);
   if (file.extension() == ".json") return read_tokenizer_json(file, config);
   if (file.extension() == ".model") return looks_like_tiktoken(file) ? read_tiktoken(file) : read_sentencepiece(file, config);
-  throw InvalidArgument({.where = file.string(), .what = "is no tokenizer file", .expected = "a folder, *.json, *.model or *.gguf"});
+  if (file.extension() == ".gz" || file.extension() == ".txt") return read_clip_merges(file);
+  throw InvalidArgument({.where = file.string(), .what = "is no tokenizer file", .expected = "a folder, *.json, *.model, *.gguf or CLIP's *.txt.gz"});
+}
+
+std::shared_ptr<const Tokenizer> load_folder(const fs::path& folder) {
+  const auto has = [&](const char* name) {
+    std::error_code ignored;
+    return fs::exists(folder / name, ignored);
+  };
+  const auto config = with_clip_names(read_tokenizer_config(folder));
+  for (const char* name : {"tokenizer.json", "tokenizer.model"})
+    if (has(name)) return load_file(folder / name, config);
+  if (has("vocab.json") || has("merges.txt")) return read_clip_folder(folder, config);
+  if (const char* name = "bpe_simple_vocab_16e6.txt.gz"; has(name)) return read_clip_merges(folder / name);
+  throw IoError({.where = folder.string(), .what = "holds no tokenizer", .expected = "tokenizer.json or tokenizer.model, or CLIP's vocab.json and merges.txt"});
 }
 
 }  // namespace
@@ -33,10 +47,8 @@ std::shared_ptr<const Tokenizer> load_file(const fs::path& file, const Tokenizer
 std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) throw IoError({.where = path.string(), .what = "does not exist"});
-  if (!fs::is_directory(path, ignored)) return load_file(path, {});  // what lies beside it may belong to another model
-  for (const char* name : {"tokenizer.json", "tokenizer.model"})
-    if (fs::exists(path / name, ignored)) return load_file(path / name, read_tokenizer_config(path));
-  throw IoError({.where = path.string(), .what = "holds no tokenizer", .expected = "tokenizer.json or tokenizer.model"});
+  if (fs::is_directory(path, ignored)) return load_folder(path);
+  return load_file(path, {});  // what lies beside it may belong to another model
 }
 
 }  // namespace graft::data

@@ -57,8 +57,9 @@ class Tokenizer {
   Specials specials_;
 };
 
-/// From a Hugging Face folder (`tokenizer.json`, else `tokenizer.model`; `tokenizer_config.json`, `special_tokens_map.json`,
-/// `chat_template.jinja` where present), or a single `*.json`, `*.model` (SentencePiece or tiktoken) or `*.gguf` file by itself.
+/// From a Hugging Face folder (`tokenizer.json`, else `tokenizer.model`, else CLIP's `vocab.json` with `merges.txt` or OpenAI's
+/// `bpe_simple_vocab_16e6.txt.gz`; `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja` where present), or a single
+/// `*.json`, `*.model` (SentencePiece or tiktoken), `*.gguf` or `*.txt.gz` (OpenAI's list of CLIP merges) file by itself.
 /// Throws IoError or InvalidArgument naming the file and, for an unsupported part, its type and the supported ones.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 

@@ -26,8 +26,15 @@ std::string gguf_header_hash(const fs::path& path) {
 std::string tokenizer_fingerprint(const fs::path& path) {
   if (!fs::is_directory(path)) return path.extension() == ".gguf" ? gguf_header_hash(path) : sha256_of_file(path);
   Sha256 hash;
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"})
-    if (fs::exists(path / name)) hash.add(std::string(name) + " " + sha256_of_file(path / name) + "\n");
+  const auto add = [&](const char* name) {
+    if (!fs::exists(path / name)) return false;
+    hash.add(std::string(name) + " " + sha256_of_file(path / name) + "\n");
+    return true;
+  };
+  const bool whole = add("tokenizer.json"), model = add("tokenizer.model");
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) add(name);
+  if (!whole && !model)  // only then does load_tokenizer look at these
+    for (const char* name : {"vocab.json", "merges.txt", "bpe_simple_vocab_16e6.txt.gz"}) add(name);
   return hash.hex();
 }
 

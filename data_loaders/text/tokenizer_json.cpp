@@ -10,21 +10,6 @@
 namespace graft::data {
 namespace {
 
-TokenId token_id(const Json& value, const std::string& where) {
-  if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > INT32_MAX)
-    throw IoError({.where = where, .what = "a token id is no non-negative integer", .got = formats::shown(value.dump())});
-  return static_cast<TokenId>(value.get<int64_t>());
-}
-
-std::shared_ptr<const TokenVocabulary> read_vocabulary(const JsonFields& model) {
-  const Json& vocab = model.at("vocab");
-  if (!vocab.is_object()) throw IoError({.where = model.where(), .what = "\"vocab\" is no object"});
-  std::vector<TokenEntry> entries;
-  entries.reserve(vocab.size());
-  for (const auto& [text, id] : vocab.items()) entries.push_back({text, token_id(id, model.where() + " vocab")});
-  return std::make_shared<TokenVocabulary>(std::move(entries), model.where() + " vocab");
-}
-
 // Older files write a merge as "a b", newer ones as ["a", "b"].
 std::pair<std::string, std::string> read_pair(const Json& merge, const std::string& where) {
   if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
@@ -39,25 +24,18 @@ std::pair<std::string, std::string> read_pair(const Json& merge, const std::stri
 }
 
 std::vector<BpeMerge> read_merges(const JsonFields& model, const TokenVocabulary& vocabulary, size_t prefix_length) {
-  std::vector<BpeMerge> merges;
+  const std::string where = model.where() + " merges";
   const Json* list = model.array("merges");
   if (list == nullptr) throw IoError({.where = model.where(), .what = "\"merges\" is missing"});
-  merges.reserve(list->size());
-  const auto id_of = [&](const std::string& text) {
-    const auto id = vocabulary.find(text);
-    if (!id) throw IoError({.where = model.where() + " merges", .what = "token is not in the vocabulary", .got = formats::shown(text)});
-    return *id;
-  };
-  for (const Json& item : *list) {
-    const auto [left, right] = read_pair(item, model.where() + " merges");
-    const std::string joined = left + (right.size() >= prefix_length ? right.substr(prefix_length) : right);
-    merges.push_back({id_of(left), id_of(right), id_of(joined), static_cast<uint32_t>(merges.size())});
-  }
-  return merges;
+  std::vector<std::pair<std::string, std::string>> pairs;
+  pairs.reserve(list->size());
+  for (const Json& item : *list) pairs.push_back(read_pair(item, where));
+  return merges_from_pairs(vocabulary, pairs, prefix_length, where);
 }
 
 std::shared_ptr<const SubwordModel> read_bpe(const JsonFields& model) {
-  auto vocabulary = read_vocabulary(model);
+  const std::string where = model.where() + " vocab";
+  auto vocabulary = std::make_shared<const TokenVocabulary>(read_vocabulary(model.at("vocab"), where), where);
   BpeOptions options;
   if (model.find("unk_token") != nullptr) options.unk = vocabulary->find(model.text("unk_token"));
   options.fuse_unk = model.flag("fuse_unk", false);
@@ -84,7 +62,7 @@ std::vector<AddedToken> read_added_tokens(const JsonFields& root, const TokenVoc
   for (const Json& item : *list) {
     const JsonFields fields(item, root.where() + " added_tokens");
     AddedToken token{.content = fields.text("content"),
-                     .id = token_id(fields.at("id"), fields.where()),
+                     .id = read_token_id(fields.at("id"), fields.where()),
                      .special = fields.flag("special", false),
                      .lstrip = fields.flag("lstrip", false),
                      .rstrip = fields.flag("rstrip", false),
@@ -102,6 +80,12 @@ Json override_prefix_space(Json pre_tokenizer, const TokenizerConfig& config) {
   if (config.present && pre_tokenizer.is_object() && pre_tokenizer.value("type", Json()) == "ByteLevel")
     pre_tokenizer["add_prefix_space"] = config.add_prefix_space.value_or(false);
   return pre_tokenizer;
+}
+
+// Byte-level tokens with a mark at the end of words are CLIP's, whose class in transformers does this behind the library's back.
+TokenDecoder add_word_ends(TokenDecoder decoder, const Json& json, const std::string& end_suffix) {
+  if (end_suffix.empty() || !json.is_object() || json.value("type", Json()) != "ByteLevel") return decoder;
+  return sequence_of({std::move(decoder), word_end_decoder(end_suffix)});
 }
 
 const Json& member(const Json& root, const char* key) {
@@ -122,7 +106,8 @@ std::shared_ptr<const Tokenizer> read_tokenizer_json(const std::filesystem::path
   parts.added = read_added_tokens(root, vocabulary);
   parts.normalizer = read_normalizer(member(json, "normalizer"), parts.where);
   parts.pre_tokenizer = read_pre_tokenizer(override_prefix_space(member(json, "pre_tokenizer"), config), parts.where);
-  parts.decoder = read_decoder(member(json, "decoder"), parts.where);
+  parts.decoder = add_word_ends(read_decoder(member(json, "decoder"), parts.where), member(json, "decoder"),
+                                root.object("model").text("end_of_word_suffix", ""));
   const AddedAround around = read_post_processor(member(json, "post_processor"), parts.where);
   parts.specials.add_bos = !around.first.empty();
   parts.specials.add_eos = !around.last.empty();

@@ -166,6 +166,14 @@ const Readers<TokenDecoder>& decoder_readers() {
   return readers;
 }
 
+// A special token is written as [text, id].
+std::string read_name(const JsonFields& fields, const char* key) {
+  const Json* pair = fields.array(key);
+  if (pair == nullptr || pair->size() != 2 || !(*pair)[0].is_string())
+    throw IoError({.where = fields.where(), .what = std::string("\"") + key + "\" is no pair of a token and its id"});
+  return (*pair)[0].get<std::string>();
+}
+
 AddedAround read_template(const JsonFields& fields) {
   AddedAround around;
   bool text_seen = false;
@@ -196,11 +204,26 @@ TokenDecoder read_decoder(const Json& json, const std::string& where) {
   return json.is_null() ? TokenDecoder() : read_stage(json, where + " decoder", decoder_readers());
 }
 
+TokenId read_token_id(const Json& value, const std::string& where) {
+  if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > INT32_MAX)
+    throw IoError({.where = where, .what = "a token id is no non-negative integer", .got = formats::shown(value.dump())});
+  return static_cast<TokenId>(value.get<int64_t>());
+}
+
+std::vector<TokenEntry> read_vocabulary(const Json& vocab, const std::string& where) {
+  if (!vocab.is_object()) throw IoError({.where = where, .what = "is no object of tokens and their ids"});
+  std::vector<TokenEntry> entries;
+  entries.reserve(vocab.size());
+  for (const auto& [text, id] : vocab.items()) entries.push_back({text, read_token_id(id, where)});
+  return entries;
+}
+
 AddedAround read_post_processor(const Json& json, const std::string& where) {
   if (json.is_null()) return {};
   const JsonFields fields(json, where + " post_processor");
   const std::string type = fields.text("type");
   if (type == "TemplateProcessing") return read_template(fields);
+  if (type == "RobertaProcessing" || type == "BertProcessing") return {read_name(fields, "cls"), read_name(fields, "sep")};
   AddedAround around;
   if (type == "Sequence") {
     const Json* list = fields.array("processors");

@@ -6,6 +6,7 @@
 #include "data_loaders/text/normalizer.h"
 #include "data_loaders/text/pre_tokenizer.h"
 #include "data_loaders/text/token_decoder.h"
+#include "data_loaders/text/token_vocabulary.h"
 
 namespace graft::data {
 
@@ -14,6 +15,11 @@ namespace graft::data {
 Normalizer read_normalizer(const Json& json, const std::string& where);
 PreTokenizerPtr read_pre_tokenizer(const Json& json, const std::string& where);
 TokenDecoder read_decoder(const Json& json, const std::string& where);
+
+/// Throws IoError if `value` is no id.
+TokenId read_token_id(const Json& value, const std::string& where);
+/// An object of texts and their ids.
+std::vector<TokenEntry> read_vocabulary(const Json& vocab, const std::string& where);
 
 /// Which special tokens the post-processor puts around a text.
 struct AddedAround {

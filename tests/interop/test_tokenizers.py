@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gzip
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import gguf
 import pytest
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, CLIPTokenizerFast, LlamaTokenizer, PreTrainedTokenizerFast
 
 import program
 import text_corpus
@@ -162,6 +163,58 @@ def test_smollm2_gguf(corpus, tmp_path):
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     compare_transformers(tokenizer, file, corpus, tmp_path)
+
+
+CLIP_MERGES = TOKENIZERS / "clip" / "bpe_simple_vocab_16e6.txt.gz"
+
+
+def clip_vocabulary(merges: list[str]) -> list[str]:
+    """OpenAI's numbering: the characters that stand for bytes, each at the end of a word, the merges, two special tokens."""
+    characters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return characters + [c + "</w>" for c in characters] + [merge.replace(" ", "") for merge in merges] + ["<|startoftext|>", "<|endoftext|>"]
+
+
+@pytest.fixture(scope="module")
+def clip_folders(tmp_path_factory):
+    """The same tokenizer as vocab.json + merges.txt, and as transformers saves it, with tokenizer.json."""
+    slow, fast = tmp_path_factory.mktemp("clip_slow"), tmp_path_factory.mktemp("clip_fast")
+    merges = gzip.decompress(CLIP_MERGES.read_bytes()).decode("utf-8").split("\n")[1:49152 - 256 - 2 + 1]
+    (slow / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(clip_vocabulary(merges))}), encoding="utf-8")
+    (slow / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    (slow / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer"}))
+    tokenizer = CLIPTokenizerFast.from_pretrained(slow)
+    tokenizer.save_pretrained(fast)
+    return tokenizer, slow, fast
+
+
+CLIP_LINES = ["<|startoftext|>a photo of a cat<|endoftext|>", "a <|ENDOFTEXT|> b", "it's THEY'LL 'tis", "a\x1c", "</w>", "a</w>b <|startof", "&lt;b&gt;"]
+
+
+def test_clip_tokenizer(clip_folders, corpus, tmp_path):
+    tokenizer, slow, fast = clip_folders
+    lines = CLIP_LINES + corpus
+    # Garay's capitals are of Unicode 16: the tables for lower case on the two sides are of different age.
+    lines = [line for line in lines if not any("\U00010d50" <= c <= "\U00010d65" for c in line)]
+    assert len(lines) > 10000
+    compare_transformers(tokenizer, fast, lines, tmp_path)
+    theirs = our_ids(fast, lines, tmp_path)
+    for path in (slow, CLIP_MERGES):
+        assert_same(path.name, lines, our_ids(path, lines, tmp_path), theirs)
+        assert_same(path.name, lines[:500], our_texts(path, theirs[:500], tmp_path), our_texts(fast, theirs[:500], tmp_path))
+    assert_same("program", lines[:500], our_ids(slow, lines[:500], tmp_path, as_user=True), theirs[:500])
+
+
+def test_small_clip_tokenizer_that_we_write(corpus, tmp_path):
+    words = ["A point cloud of a traffic-light", "chair", "catalog", "cat", "Größe", "don't", "90°", "水稻"]
+    done = subprocess.run([str(PROBE), str(tmp_path / "small"), "--write-clip", *words], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    tokenizer = CLIPTokenizerFast.from_pretrained(tmp_path / "small")
+    lines = words + CLIP_LINES + [line for line in corpus[::4] if not any("\U00010d50" <= c <= "\U00010d65" for c in line)]
+    compare_transformers(tokenizer, tmp_path / "small", lines, tmp_path)
+    (tmp_path / "small" / "tokenizer.json").unlink()  # both sides then read vocab.json and merges.txt
+    compare_transformers(CLIPTokenizerFast.from_pretrained(tmp_path / "small"), tmp_path / "small", lines, tmp_path)
+    assert tokenizer(["chair"])["input_ids"] == [[tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids("chair</w>"), tokenizer.eos_token_id]]
+    assert tokenizer.model_max_length == 77 and tokenizer.pad_token_id == tokenizer.eos_token_id == len(tokenizer) - 1
 
 
 # The stages one by one, each with every choice it has.
@@ -357,7 +410,7 @@ def test_reference_ids(tmp_path):
     texts = json.loads((TOKENIZERS / "texts.json").read_text(encoding="utf-8"))
     for name, entry in json.loads((TOKENIZERS / "reference_ids.json").read_text(encoding="utf-8")).items():
         if name.startswith("clip/"):
-            continue  # not a decoder's tokenizer
+            continue  # tests/data_loaders/text/clip_tokenizer_test.cpp has these
         # null: a byte without a token. The Hugging Face library leaves it out and may then join its neighbours, which the program
         # behind these answers does not; test_published_tokenizer_json compares these texts with the library itself.
         cases = [(text, case) for text, case in zip(texts, entry["cases"]) if "\n" not in text and None not in case["ids"]]

@@ -1,12 +1,14 @@
 // The smallest program around load_tokenizer, for the comparison with the Python libraries.
 // tokenize_probe MODEL FILE           one JSON array of ids for each line of FILE
 // tokenize_probe MODEL FILE --decode  FILE holds such lines; one JSON string for each
+// tokenize_probe FOLDER --write-clip WORD...  writes a small CLIP tokenizer
 // tokenize_probe MODEL FILE --chat    FILE holds objects {messages, format?, thinking?, prompt?}; one object {text, ids, learn} for each
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "data_loaders/text/chat_format.h"
+#include "data_loaders/text/clip_tokenizer_writer.h"
 #include "data_loaders/text/tokenize_lines.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/files.h"
@@ -43,6 +45,11 @@ void run(const Tokenizer& tokenizer, const std::string& text, const std::string&
 int main(int argc, char** argv) {
   if (argc < 3) return 2;
   try {
+    if (argv[2] == std::string("--write-clip")) {
+      const std::vector<std::string> words(argv + 3, argv + argc);
+      write_small_clip_tokenizer(argv[1], words);
+      return 0;
+    }
     run(*load_tokenizer(argv[1]), graft::read_file(argv[2]), argc > 3 ? argv[3] : "");
     return 0;
   } catch (const graft::Error& error) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data_loaders/text/clip_tokenizer_writer.h"
 #include "data_loaders/text/tokenizer.h"
 #include "kernels/base/error.h"
 #include "peft_core/formats/gguf.h"
@@ -63,6 +64,24 @@ TEST(TokenizerRobustness, DamagedTiktokenFileIsRefusedOrUsable) {
   std::string lines;
   for (const char* line : {"AA==", "AQ==", "YQ==", "Yg==", "YWI=", "YWFh", "YWE=", "dGhl", "IHQ="}) lines += std::string(line) + " " + std::to_string(std::count(lines.begin(), lines.end(), '\n')) + "\n";
   expect_survival({lines}, "tokenizer.model", 1500, 14, {});
+}
+
+TEST(TokenizerRobustness, DamagedClipMergesAreRefusedOrUsable) {
+  const std::string list = "\"bpe#version: 0.2\nt h\nth e</w>\na a\naa aa\n\u00E6 \u00B0</w>\np l\npl a\n";
+  expect_survival({list}, "list.txt", 1500, 16, {"</w>", "#version"});
+}
+
+TEST(TokenizerRobustness, DamagedClipFolderIsRefusedOrUsable) {
+  const TempDir made;
+  write_small_clip_tokenizer(made.path(), std::vector<std::string>{"the plant", "cat", "12"});
+  const auto json = testing::read_text(made / "tokenizer.json");
+  expect_survival({json}, "tokenizer.json", 500, 17, {"ByteLevel", "RobertaProcessing", "Split", "Sequence", "</w>", "NFC", "Lowercase", "Replace", "true", "false", "null"});
+}
+
+TEST(TokenizerRobustness, DamagedGzipIsRefusedOrUsable) {
+  const auto file = testing::shared_dir() / "data" / "tokenizers" / "clip" / "bpe_simple_vocab_16e6.txt.gz";
+  GRAFT_SKIP_UNLESS_EXISTS(file);
+  expect_survival({testing::read_text(file)}, "list.txt.gz", 60, 18, {});
 }
 
 std::string small_gguf(const std::string& kind) {

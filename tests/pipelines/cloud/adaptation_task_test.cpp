@@ -45,8 +45,8 @@ TrainOptions steps(int64_t count, const std::filesystem::path& run = {}, bool re
 }
 
 /// A model with LoRA everywhere, prompts, and a task on source and target.
-struct Scene {
-  explicit Scene(const CloudConfig& config, const LossConfig& loss = {}, bool adapters = true, bool with_target = true)
+struct Learner {
+  explicit Learner(const CloudConfig& config, const LossConfig& loss = {}, bool adapters = true, bool with_target = true)
       : model(tiny_clip()), clip(*model, letter_encoder(), {"ball", "board", "pole"}, config, 1) {
     if (adapters) attachment = peft::find_method("lora").attach(model->places(), ConfigNode::parse("{rank: 2}", "test"), peft::AttachContext(1));
     task = std::make_unique<AdaptationTask>(clip, attachment.get(), shape_clouds(4, 1), with_target ? without_labels(shape_clouds(4, 2, 0.3)) : CloudSet{},
@@ -74,7 +74,7 @@ class Modes : public ::testing::TestWithParam<CloudMode> {};
 
 // train() itself fails for a trainable tensor whose gradient is missing or stays zero.
 TEST_P(Modes, EveryTrainableTensorIsReachedAndChangesAndTheModelDoesNot) {
-  const Scene setup(config_of(GetParam()));
+  const Learner setup(config_of(GetParam()));
   std::vector<at::Tensor> frozen;
   for (const auto& [name, tensor] : setup.task->frozen_tensors()) frozen.push_back(tensor.clone());
   const auto before = setup.copies();
@@ -88,13 +88,13 @@ TEST_P(Modes, EveryTrainableTensorIsReachedAndChangesAndTheModelDoesNot) {
 
 TEST_P(Modes, AResumedRunHasTheSameBits) {
   const TempDir whole, halves;
-  Scene once(config_of(GetParam()));
+  Learner once(config_of(GetParam()));
   train(*once.task, steps(5, whole.path()));
   {
-    Scene first(config_of(GetParam()));
+    Learner first(config_of(GetParam()));
     train(*first.task, steps(3, halves.path()));
   }
-  Scene second(config_of(GetParam()));
+  Learner second(config_of(GetParam()));
   train(*second.task, steps(5, halves.path(), /*resume=*/true));
   const auto a = once.copies(), b = second.copies();
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << once.trained()[i].first;
@@ -104,7 +104,7 @@ TEST_P(Modes, AResumedRunHasTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(All, Modes, ::testing::Values(CloudMode::kOurs, CloudMode::kPaper, CloudMode::kReleased));
 
 TEST(AdaptationTask, TwoEvaluationsAreEqualAndChangeNothing) {
-  const Scene setup(config_of(CloudMode::kPaper));
+  const Learner setup(config_of(CloudMode::kPaper));
   train(*setup.task, steps(2));
   const auto before = setup.copies();
   const auto statistics = setup.clip.statistics().front().second.clone();
@@ -117,7 +117,7 @@ TEST(AdaptationTask, TwoEvaluationsAreEqualAndChangeNothing) {
 }
 
 TEST(AdaptationTask, RefusesATargetWithLabels) {
-  Scene setup(config_of(CloudMode::kOurs));
+  Learner setup(config_of(CloudMode::kOurs));
   EXPECT_THROW(AdaptationTask(setup.clip, nullptr, shape_clouds(1, 1), shape_clouds(1, 2), {}, options_of()), InvalidArgument);
 }
 
@@ -125,7 +125,7 @@ TEST(AdaptationTask, LossesFollowTheirSwitches) {
   LossConfig only;
   only.confidence = only.transport = only.prototype = only.orthogonality = 0;
   const auto names = [](const LossConfig& loss, bool with_target) {
-    Scene setup(config_of(CloudMode::kOurs), loss, true, with_target);
+    Learner setup(config_of(CloudMode::kOurs), loss, true, with_target);
     setup.task->accumulate_gradients(0, 0, 1);
     std::vector<std::string> parts;
     for (const auto& [name, value] : setup.task->loss_parts()) parts.push_back(name);
@@ -143,13 +143,13 @@ TEST(AdaptationTask, LossesFollowTheirSwitches) {
 TEST(AdaptationTask, LearnsTheSource) {
   LossConfig only;
   only.confidence = only.transport = only.prototype = only.orthogonality = 0;
-  const Scene setup(config_of(CloudMode::kOurs, Part::kText), only);
+  const Learner setup(config_of(CloudMode::kOurs, Part::kText), only);
   const auto report = train(*setup.task, steps(40));
   EXPECT_GT(setup.task->evaluate().at("source_accuracy"), 0.9) << report.first_loss << " -> " << report.last_loss;
 }
 
 TEST(AdaptationTask, RestoresItsStart) {
-  const Scene setup(config_of(CloudMode::kOurs));
+  const Learner setup(config_of(CloudMode::kOurs));
   const auto before = setup.copies();
   train(*setup.task, steps(2));
   setup.task->restore_start();
@@ -180,7 +180,7 @@ TEST(AdaptedClip, WhatARunLearntIsLoadedAgain) {
     const TempDir run;
     auto config = config_of(CloudMode::kPaper);
     config.head = head;
-    Scene setup(config);
+    Learner setup(config);
     train(*setup.task, steps(3, run.path()));
     const auto model = tiny_clip();
     const auto loaded = load_adapted(*model, "", letter_encoder(), run.path(), {});
@@ -199,7 +199,7 @@ TEST(AdaptedClip, PointclipAdapterAloneIsTrained) {
   config.head = CloudHead::kPointclipAdapter;
   LossConfig only;
   only.confidence = only.transport = only.prototype = 0;
-  const Scene setup(config, only, /*adapters=*/false, /*with_target=*/false);
+  const Learner setup(config, only, /*adapters=*/false, /*with_target=*/false);
   for (const auto& [name, leaf] : setup.trained()) EXPECT_TRUE(name.starts_with("view_adapter")) << name;
   train(*setup.task, steps(40));
   EXPECT_GT(setup.task->evaluate().at("source_accuracy"), 0.9);

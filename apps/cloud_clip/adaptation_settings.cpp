@@ -13,7 +13,7 @@ namespace {
 
 using namespace pipelines;
 
-const std::vector<std::string> kSections = {"cloud", "method", "loss", "train", "data", "target", "preparation", "run"};
+const std::vector<std::string> kSections = {"cloud", "method", "loss", "train", "data", "target", "input", "run"};
 
 void refuse_unknown_sections(const ConfigNode& root) {
   for (const auto& [name, node] : root.entries)
@@ -54,7 +54,7 @@ void choose_method(AdaptationSettings& settings, const ConfigNode& config) {
 std::string AdaptationSettings::to_yaml() const {
   return write_config(cloud, "cloud") + (method == nullptr ? "" : method->resolved(method_node)) + write_config(loss, "loss") +
          write_config(train, "train") + write_config(data, "data") + write_config(target, "target") +
-         write_config(preparation, "preparation") + write_config(run, "run");
+         write_config(preparation, "input") + write_config(run, "run");
 }
 
 AdaptationSettings read_adaptation_settings(const Invocation& call) {
@@ -66,7 +66,7 @@ AdaptationSettings read_adaptation_settings(const Invocation& call) {
   settings.train = read_config<TrainConfig>(config, "train");
   settings.data = read_config<FolderConfig>(config, "data");
   settings.target = read_config<FolderConfig>(config, "target");
-  settings.preparation = read_config<data::PreparationSettings>(config, "preparation");
+  settings.preparation = read_config<data::PreparationSettings>(config, "input");
   settings.run = read_config<RunConfig>(config, "run");
   choose_method(settings, config);
   pipelines::validate(settings.cloud);
@@ -81,7 +81,7 @@ AdaptationSettings read_adaptation_settings(const Invocation& call) {
 
 std::string adaptation_settings_help() {
   return config_help<CloudConfig>("cloud") + config_help<LossConfig>("loss") + config_help<TrainConfig>("train") +
-         config_help<FolderConfig>("data") + config_help<FolderConfig>("target") + config_help<data::PreparationSettings>("preparation") +
+         config_help<FolderConfig>("data") + config_help<FolderConfig>("target") + config_help<data::PreparationSettings>("input") +
          config_help<RunConfig>("run") + peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
 }
 

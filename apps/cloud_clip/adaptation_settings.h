@@ -26,7 +26,7 @@ struct RunConfig {
   }
 };
 
-/// All settings of train and adapt: the sections cloud, method, loss, train, data, target, preparation and run.
+/// All settings of train and adapt: the sections cloud, method, loss, train, data, target, input and run.
 struct AdaptationSettings {
   pipelines::CloudConfig cloud;
   pipelines::LossConfig loss;

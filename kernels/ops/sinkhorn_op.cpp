@@ -1,5 +1,6 @@
 #include "kernels/ops/sinkhorn_op.h"
 
+#include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <sstream>

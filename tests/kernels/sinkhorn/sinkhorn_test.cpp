@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Counts, Sizes, ::testing::Combine(::testing::Values(1, 
 
 TEST_P(Sizes, EqualTheReference) {
   const auto [n, m] = GetParam();
-  for (const int64_t width : {1, 7, 8, 9, 33, 70})
+  for (const int64_t width : {1, 8, 41})
     for (const int power : {1, 2}) {
       const auto of = random_case(n, m, width, static_cast<uint32_t>(n + 1000 * m + width));
       const auto actual = fast(of, {.power = power}), expected = reference(of, {.power = power});

@@ -20,6 +20,9 @@ class TinyClipWeights final : public peft::WeightSource {
     tower("text_model", config.text);
     add("vision_model.embeddings.class_embedding", {width});
     add("vision_model.embeddings.patch_embedding.weight", {width, 3, config.vision.patch_size, config.vision.patch_size});
+    // Mostly blind to a patch's brightness: the white background, equal in all pictures, would outweigh what differs between them.
+    auto& patch = tensors_["vision_model.embeddings.patch_embedding.weight"];
+    patch = 4 * (patch - 0.9 * patch.mean({1, 2, 3}, /*keepdim=*/true));
     add("vision_model.embeddings.position_embedding.weight", {side * side + 1, width});
     norm("vision_model.pre_layrnorm", width), norm("vision_model.post_layernorm", width);
     norm("text_model.final_layer_norm", config.text.width);

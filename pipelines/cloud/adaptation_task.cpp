@@ -6,6 +6,7 @@
 #include <set>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/sinkhorn_op.h"
 #include "peft_core/base/rng.h"
 #include "pipelines/cloud/losses.h"
 #include "pipelines/cloud/prototypes.h"
@@ -14,6 +15,7 @@
 namespace graft::pipelines {
 namespace {
 
+constexpr int64_t kSettling = 100;         // updates at the last scale: the gradient is then the value's own (kernels/sinkhorn)
 constexpr double kOwnTemperature = 0.07;  // where CLIP's own training begins
 
 data::BatchPlanOptions with_items(data::BatchPlanOptions plan, int64_t items) {
@@ -87,7 +89,7 @@ at::Tensor AdaptationTask::loss_of(const Half& source, const at::Tensor& labels,
   const auto compared = [&](const Half& half) {
     return transport_features ? cloud_features(half.scores) : log_mean_probability(half.scores.logits, half.kept).exp();
   };
-  if (loss.transport > 0) add("transport", loss.transport, transport_loss(compared(*target), compared(source).detach(), loss.blur));
+  if (loss.transport > 0) add("transport", loss.transport, ops::sinkhorn_divergence(compared(*target), compared(source).detach(), {.blur = loss.blur, .settling = kSettling}));
   if (loss.prototype > 0) add("prototype", loss.prototype, prototype_part(*target));
   if (loss.entropy > 0) add("entropy", loss.entropy, entropy_loss(target->logits));
   return total;

@@ -18,8 +18,4 @@ at::Tensor orthogonality_loss(const at::Tensor& transforms);
 /// a prediction.
 at::Tensor entropy_loss(const at::Tensor& logits);
 
-/// Debiased Sinkhorn divergence between two clouds of D-dimensional points of equal weight, cost |x - y|, entropic weight `blur`:
-/// OT(x, y) - OT(x, x)/2 - OT(y, y)/2. (n, D), (m, D) -> scalar, differentiable in both. Source: Feydy et al. 2019, arXiv:1810.08278.
-at::Tensor transport_loss(const at::Tensor& x, const at::Tensor& y, double blur = 0.05);
-
 }  // namespace graft::pipelines

@@ -59,34 +59,6 @@ TEST(Losses, EntropyIsOfEachRow) {
   EXPECT_NEAR(entropy_loss(at::tensor({50., 0., 1., 1.}, at::kFloat).view({2, 2})).item<double>(), std::log(2.) / 2, 1e-6);
 }
 
-TEST(Losses, TransportOfSinglePointsIsTheirDistance) {
-  const auto x = at::tensor({0.f, 0.f}).view({1, 2}), y = at::tensor({3.f, 4.f}).view({1, 2});
-  EXPECT_NEAR(transport_loss(x, y).item<double>(), 5, 1e-5);
-}
-
-TEST(Losses, TransportIsNothingBetweenEqualBatchesAndSymmetric) {
-  const auto x = at::rand({17, 5}), y = at::rand({13, 5}) + 0.5;
-  EXPECT_NEAR(transport_loss(x, x).item<double>(), 0, 1e-6);
-  EXPECT_NEAR(transport_loss(x, y).item<double>(), transport_loss(y, x).item<double>(), 1e-5);
-  EXPECT_GT(transport_loss(x, y).item<double>(), 0.1);
-}
-
-TEST(Losses, TransportsGradientIsThatOfItsValue) {
-  at::manual_seed(1);
-  const auto x = at::rand({6, 3}, at::kDouble).requires_grad_(), y = at::rand({5, 3}, at::kDouble) + 0.3;
-  transport_loss(x, y, 0.2).backward();
-  // Central differences are right to about step² = 1e-8, the potentials to what 40 rounds at this blur leave.
-  const double step = 1e-4;
-  for (int64_t i = 0; i < x.numel(); ++i) {
-    const auto moved = [&](double by) {
-      auto other = x.detach().clone();
-      other.view({-1})[i] += by;
-      return transport_loss(other, y, 0.2).item<double>();
-    };
-    EXPECT_NEAR(x.grad().view({-1})[i].item<double>(), (moved(step) - moved(-step)) / (2 * step), 1e-5);
-  }
-}
-
 /// K unit prototypes, and one feature with the given cosines to the first and to all others.
 double prototype_value(double first, double others, double temperature) {
   const int64_t k = 10;

@@ -73,7 +73,7 @@ at::Tensor CloudLabeller::logits_of(const at::Tensor& views, std::span<const dat
 std::vector<CloudClass> classes_of(const Invocation& call) {
   if (!call.classes.empty() && !call.classes_file.empty())
     throw InvalidArgument({.where = "--classes", .what = "stands beside --classes-file", .hint = "give one of them"});
-  return call.classes.empty() ? classes_in_file(call.classes_file) : classes_in_list(call.classes);
+  return call.has(Option::kClassesFile) ? classes_in_file(call.classes_file) : classes_in_list(call.classes);
 }
 
 }  // namespace graft::apps::cloud

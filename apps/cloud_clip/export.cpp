@@ -10,6 +10,7 @@
 #include "peft_core/checkpoint/clip_files.h"
 #include "peft_core/checkpoint/hf_writer.h"
 #include "peft_core/checkpoint/staged_folder.h"
+#include "pipelines/cloud/adapted_clip.h"
 
 namespace graft::apps::cloud {
 namespace {
@@ -38,7 +39,8 @@ void export_model(const pipelines::Invocation& call) {
   peft::ClipModel model(files.config, *files.folder.weights, {});
   const auto adapter = peft::read_adapter(call.adapter);
   const auto attachment = peft::attach_adapter(adapter, model.places(), files.folder.fingerprint, false, call.adapter);
-  if (std::filesystem::exists(std::filesystem::path(call.adapter) / "cloud_head.safetensors"))
+  const auto head = pipelines::read_cloud_head(call.adapter);
+  if (head && (head->config.prompts != pipelines::Part::kNone || head->config.head != pipelines::CloudHead::kNone))
     log_warning(call.adapter + " holds prompts or a view adapter besides: they are no part of a CLIP model and stay behind; use --adapter to keep them");
   const auto exact = probe_features(model);
   peft::copy_hf_companions(files.folder.path, folder.path());

@@ -43,7 +43,9 @@ class PreparedFolder {
     std::filesystem::create_directories(folder_ / place);
     auto number = std::to_string(++count_);
     number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
-    const auto file = place + number + "_" + plain_name(cloud.source) + ".ply";
+    auto name = plain_name(cloud.source);
+    if (name.ends_with(".ply")) name.resize(name.size() - 4);
+    const auto file = place + number + "_" + name + ".ply";
     cloud.labels.assign(static_cast<size_t>(cloud.size()), label < 0 ? kUnlabelled : static_cast<int32_t>(label));
     write_labelled_ply(folder_ / file, cloud, classes_);
     if (label >= 0) index_ += file + "," + classes_[static_cast<size_t>(label)] + "\n";

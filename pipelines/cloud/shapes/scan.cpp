@@ -58,7 +58,7 @@ std::vector<float> scanned(std::vector<float> points, int64_t most, Dice& dice) 
   const auto box = box_of(points);
   const float noise = box.side() * dice.scale(0.001f, 0.015f);
   for (auto& x : points) x += noise * dice.normal();
-  for (int64_t strays = dice.chance(0.4) ? std::ssize(points) / 150 : 0; strays > 0; --strays)
+  for (int64_t strays = dice.chance(0.4) ? std::ssize(points) / 3 / 50 : 0; strays > 0; --strays)
     for (size_t k = 0; k < 3; ++k) points.push_back(dice.between(box.low[k], box.high[k]));
   return points;
 }

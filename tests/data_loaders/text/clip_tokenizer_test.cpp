@@ -120,6 +120,19 @@ TEST(ClipTokenizer, SmallTokenizerTakesEachWordAsOneToken) {
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("an unknown SOFA 水稻")), "an unknown sofa 水稻");
 }
 
+TEST(ClipTokenizer, SmallTokenizerKeepsWordsThatShareAllTheirParts) {
+  std::vector<std::string> words;  // every word of up to six of two letters, so that each merge is in the way of others
+  for (size_t length = 1; length <= 6; ++length)
+    for (size_t bits = 0; bits < size_t{1} << length; ++bits) {
+      words.emplace_back();
+      for (size_t i = 0; i < length; ++i) words.back() += bits >> i & 1 ? 'a' : 'b';
+    }
+  const TempDir folder;
+  write_small_clip_tokenizer(folder.path(), words);
+  const auto tokenizer = load_tokenizer(folder.path());
+  for (const auto& word : words) EXPECT_THAT(tokenizer->encode(word), ElementsAre(tokenizer->id_of(word + "</w>").value_or(-1))) << word;
+}
+
 TEST(ClipTokenizer, SmallTokenizerNamesItsSpecialTokens) {
   const TempDir folder;
   write_small_clip_tokenizer(folder.path(), kWords);

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
-#include <map>
 #include <optional>
 
 #include "apps/cloud_clip/zero_shot_settings.h"
@@ -20,6 +18,8 @@ struct InputLine {
 };
 
 /// Clouds to label: a file, or all files of a folder and of those below that bear the extension of a cloud, in the order of their names.
+/// With input.up = auto one axis is up in all of them but those whose format says so: turned one by one, or class by class, clouds would
+/// differ by more than their shape.
 /// Files that cannot be read are left out and told about; only where there is nothing else they throw.
 class CloudInput {
  public:
@@ -40,16 +40,15 @@ class CloudInput {
   void expect_some() const;
 
  private:
-  data::UpAxis up_axis(const data::PointCloud& cloud, const std::filesystem::path& folder);
+  data::UpAxis up_axis(const data::PointCloud& cloud);
   data::PointCloud read_file(const data::CloudFile& file) const;
 
   InputConfig config_;
   uint64_t seed_;
-  std::filesystem::path root_;
   std::vector<data::CloudFile> files_;
   std::vector<data::UpAxis> up_;
   std::vector<InputLine> lines_;
-  std::map<std::filesystem::path, data::UpAxis> axis_of_folder_;
+  std::optional<data::UpAxis> common_up_;  // of all clouds whose format does not say
 };
 
 }  // namespace graft::apps::cloud

@@ -65,7 +65,7 @@ std::vector<int32_t> label_objects(Prediction& job, const SceneObjects& scene, d
 /// The scene as the report shows it, coloured by label.
 ShownCloud shown_scene(const Prediction& job, data::PointCloud scene, size_t objects) {
   ShownCloud shown;
-  shown.name = scene.source;
+  shown.name = short_name(scene.source, job.call.input);
   shown.answer = std::to_string(objects) + " objects";
   std::map<int32_t, int64_t> points;
   for (const auto label : scene.labels) ++points[label];
@@ -95,7 +95,7 @@ void label_scenes(Prediction& job) {
     job.scenes.push_back({{"file", scene->source}, {"points", scene->size()}, {"ground_points", parts.ground_points}, {"objects", parts.objects.size()},
                           {"labelled_ply", stem + ".ply"}, {"labelled_pcd", stem + ".pcd"}});
     const auto count = parts.objects.size();
-    job.found.show(shown_scene(job, std::move(*scene), count));
+    job.found.show_scene(shown_scene(job, std::move(*scene), count));
   }
 }
 
@@ -122,7 +122,7 @@ Json summary_of(const Prediction& job, double seconds) {
 
 void write_page(const Prediction& job, const Json& summary) {
   CloudReport report;
-  report.title = std::to_string(job.found.size()) + (job.settings.scene.objects ? " objects of " : " clouds of ") + std::filesystem::path(job.call.input).filename().string();
+  report.title = format_count(job.found.size()) + (job.settings.scene.objects ? " objects of " : " clouds of ") + short_name(job.call.input, job.call.input);
   report.summary = "CLIP has given each one of " + std::to_string(job.found.classes().size()) + " labels from ten depth views of its points.";
   report.tiles = {{{"Labelled", format_count(job.found.size())}, ""}, {{"Left out", format_count(job.input.skipped())}, "see what was read"},
                   {{"Time", format_duration(summary["seconds"])}, "for reading, views and CLIP"}};
@@ -143,7 +143,7 @@ void predict(const Invocation& call) {
   auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
   run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = {}});
-  Predictions found(run.path(), labeller.names(), settings.predict);
+  Predictions found(run.path(), call.input, labeller.names(), settings.predict);
   Prediction job{call, std::move(settings), std::move(labeller), std::move(run), std::move(input), std::move(found)};
   job.settings.scene.objects ? label_scenes(job) : label_clouds(job);
   job.found.write(job.input);

@@ -82,14 +82,21 @@ Picture views_sheet(const at::Tensor& views, int64_t index, const std::vector<in
   return sheet_of(view_pictures(views, index), kSheetColumns, framed, kFrame);
 }
 
-Predictions::Predictions(std::filesystem::path folder, std::vector<std::string> classes, const PredictConfig& config)
-    : folder_(std::move(folder)), classes_(std::move(classes)), config_(config) {}
+std::string short_name(const std::string& file, const std::filesystem::path& input) {
+  auto start = input.lexically_normal();
+  if (start.filename().empty()) start = start.parent_path();  // "scans/"
+  const auto parent = start.parent_path().string() + "/";
+  return file.starts_with(parent) ? file.substr(parent.size()) : file;
+}
+
+Predictions::Predictions(std::filesystem::path folder, std::filesystem::path input, std::vector<std::string> classes, const PredictConfig& config)
+    : folder_(std::move(folder)), input_(std::move(input)), classes_(std::move(classes)), config_(config) {}
 
 std::string Predictions::name_of(int32_t label) const { return label < 0 ? kNoneLabel : classes_[static_cast<size_t>(label)]; }
 
 ShownCloud Predictions::shown_cloud(const data::PointCloud& cloud, const CloudAnswer& answer) const {
   ShownCloud shown;
-  shown.name = cloud.source;
+  shown.name = short_name(cloud.source, input_);
   shown.answer = name_of(label_of(answer, config_)) + ", " + percent(answer.probability());
   for (const auto k : likeliest(answer, config_.top)) shown.top.emplace_back(classes_[static_cast<size_t>(k)], answer.probabilities[static_cast<size_t>(k)]);
   shown.note = "entropy " + std::to_string(answer.entropy).substr(0, 5) + " nats; views that had a say: " + std::to_string(answer.kept_views.size()) + " of " +
@@ -153,7 +160,8 @@ void Predictions::write(const CloudInput& input) const {
 
 void Predictions::fill(CloudReport& report, const CloudInput& input) const {
   report.counts = counts();
-  report.shown = shown_;
+  report.shown = scenes_;
+  report.shown.insert(report.shown.end(), shown_.begin(), shown_.end());
   std::map<std::string, std::string> answers;
   for (const auto& line : lines_) answers[line["file"]] = line["label"].get<std::string>() + ", " + percent(line["probability"]);
   for (const auto& line : input.lines()) {
@@ -161,7 +169,7 @@ void Predictions::fill(CloudReport& report, const CloudInput& input) const {
     if (line.dropped > 0) notes.push_back(format_count(line.dropped) + " points without a position left out");
     const bool skipped = !line.reason.empty();
     const auto answer = answers.find(line.file);
-    report.read.push_back({.file = line.file, .points = skipped ? "" : format_count(line.points), .up = line.up,
+    report.read.push_back({.file = short_name(line.file, input_), .points = skipped ? "" : format_count(line.points), .up = line.up,
                            .result = skipped ? line.reason : answer == answers.end() ? "read" : answer->second, .note = joined(notes), .skipped = skipped});
   }
 }

@@ -89,7 +89,7 @@ std::string cards(const CloudReport& report) {
 std::string figures(const CloudReport& report) {
   std::string body;
   for (const auto& figure : report.figures) body += "<figure class=\"card\"><figcaption>" + escape_html(figure.caption) + "</figcaption>" + figure.svg + "</figure>\n";
-  return body;
+  return body.empty() ? "" : "<div class=\"figures\">\n" + body + "</div>\n";
 }
 
 std::string read_table(const CloudReport& report) {

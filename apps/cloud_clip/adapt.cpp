@@ -31,9 +31,9 @@ void adapt(const pipelines::Invocation& call) {
   }
   AdaptationData data;
   data.source = pipelines::read_clouds(listed, settings.preparation, seed);
-  for (const auto& file : listed.files)
-    if (data.source_files.empty() || data.source_files.back() != file.path) data.source_files.push_back(file.path);
   data.target = pipelines::read_clouds(target, settings.preparation, seed);
+  data.files = data::paths_of(listed.files);
+  for (auto& path : data::paths_of(target)) data.files.push_back(std::move(path));
   run_adaptation(call, std::move(settings), std::move(data));
 }
 

@@ -71,7 +71,7 @@ std::string run_fingerprint(const AdaptationSettings& settings, const Learner& l
 void start_run_dir(const RunDir& run, const Invocation& call, const AdaptationSettings& settings, const Learner& learner, const AdaptationData& data,
                    AdaptationTask& task) {
   run.write_config(settings.to_yaml());
-  run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = data.source_files});
+  run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = data.files});
   run.note("base_fingerprint", learner.files.folder.fingerprint);
   run.note("classes", data.source.classes);
   run.note("source_clouds", data.source.size());

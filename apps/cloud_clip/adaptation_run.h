@@ -1,5 +1,8 @@
 #pragma once
 
+#include <filesystem>
+#include <vector>
+
 #include "apps/cloud_clip/adaptation_settings.h"
 #include "pipelines/cli/invocation.h"
 #include "pipelines/cloud/cloud_samples.h"
@@ -9,7 +12,7 @@ namespace graft::apps::cloud {
 /// What a run learns from.
 struct AdaptationData {
   pipelines::CloudSet source, target, held_out;  ///< target and held_out may be empty
-  std::vector<std::filesystem::path> source_files;
+  std::vector<std::filesystem::path> files;  ///< for the manifest
 };
 
 /// Loads the model, attaches the method, trains, saves adapter and head, prints the result as JSON. With a target: rolls back where

@@ -109,7 +109,7 @@ void eval(const Invocation& call) {
   const CloudLabeller labeller(call, settings.zero_shot, classes_for(call, data.classes));
   const auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
-  run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = {}});
+  run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = data::paths_of(data.files)});
   Evaluation job{LabelTally(labeller.names()), Predictions(run.path(), call.data.front(), labeller.names(), settings.predict),
                  CloudInput(data.files, settings.input, static_cast<uint64_t>(settings.run.seed))};
   label_all(job, labeller, labels_among(labeller.names(), data), settings.predict, call);

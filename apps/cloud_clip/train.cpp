@@ -12,8 +12,7 @@ void train(const pipelines::Invocation& call) {
   if (call.shots) listed = data::draw_shots(listed, *call.shots, seed);
   AdaptationData data;
   data.source = pipelines::read_clouds(listed, settings.preparation, seed);
-  for (const auto& file : listed.files)
-    if (data.source_files.empty() || data.source_files.back() != file.path) data.source_files.push_back(file.path);
+  data.files = data::paths_of(listed.files);
   if (!call.eval_data.empty()) {
     auto choice = settings.target.choice();
     choice.classes = data.source.classes;

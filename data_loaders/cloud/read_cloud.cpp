@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 
 #include "data_loaders/cloud/cloud_readers.h"
 #include "peft_core/base/files.h"
@@ -102,6 +103,14 @@ OpenFile open(const CloudFile& file) {
 }  // namespace
 
 std::string CloudFile::name() const { return index < 0 ? path.string() : path.string() + "#" + std::to_string(index); }
+
+std::vector<std::filesystem::path> paths_of(const std::vector<CloudFile>& clouds) {
+  std::vector<std::filesystem::path> paths;
+  std::set<std::filesystem::path> seen;
+  for (const auto& cloud : clouds)
+    if (seen.insert(cloud.path).second) paths.push_back(cloud.path);
+  return paths;
+}
 
 CloudFile cloud_file_named(const std::string& name) {
   const auto mark = name.rfind('#');

@@ -18,6 +18,9 @@ struct CloudFile {
   bool operator==(const CloudFile&) const = default;
 };
 
+/// The files that clouds lie in, each once, in the order of their first cloud.
+std::vector<std::filesystem::path> paths_of(const std::vector<CloudFile>& clouds);
+
 /// The opposite of CloudFile::name(). A file that exists under the whole name is taken as it is.
 CloudFile cloud_file_named(const std::string& name);
 

@@ -92,6 +92,7 @@ at::Tensor AdaptationTask::loss_of(const Half& source, const at::Tensor& labels,
   if (loss.transport > 0) add("transport", loss.transport, ops::sinkhorn_divergence(compared(*target), compared(source).detach(), {.blur = loss.blur, .settling = kSettling}));
   if (loss.prototype > 0) add("prototype", loss.prototype, prototype_part(*target));
   if (loss.entropy > 0) add("entropy", loss.entropy, entropy_loss(target->logits));
+  if (loss.diversity > 0) add("diversity", loss.diversity, diversity_loss(target->logits));
   return total;
 }
 

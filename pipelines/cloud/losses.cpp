@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "pipelines/cloud/view_choice.h"
 
 namespace graft::pipelines {
@@ -17,5 +19,10 @@ at::Tensor orthogonality_loss(const at::Tensor& transforms) {
 }
 
 at::Tensor entropy_loss(const at::Tensor& logits) { return entropy_of(logits).mean(); }
+
+at::Tensor diversity_loss(const at::Tensor& logits) {
+  const auto log_mean = at::logsumexp(at::log_softmax(logits, 1), {0}) - std::log(static_cast<double>(logits.size(0)));
+  return std::log(static_cast<double>(logits.size(1))) + (log_mean.exp() * log_mean).sum();
+}
 
 }  // namespace graft::pipelines

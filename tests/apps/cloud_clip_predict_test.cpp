@@ -154,6 +154,7 @@ TEST_F(PredictCommand, EvalCountsAsItsPredictionsSay) {
   EXPECT_DOUBLE_EQ(summary["accuracy"], right / 6.0);
   for (const char* key : {"per_class", "ece", "confusion", "entropy", "seed", "skipped", "model"}) EXPECT_TRUE(summary.contains(key)) << key;
   for (const char* name : {"confusion.svg", "per_class.svg", "reliability.svg", "confusion.json", "report.html"}) EXPECT_GT(fs::file_size(folder / "run" / name), 0u) << name;
+  EXPECT_EQ(Json::parse(read_text(folder / "run" / "manifest.json"))["data"].size(), 6u);
 }
 
 TEST_F(PredictCommand, EvalRefusesClassesThatLackOneOfTheData) {

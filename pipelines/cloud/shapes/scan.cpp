@@ -1,12 +1,15 @@
 #include "pipelines/cloud/shapes/scan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace graft::pipelines::shapes {
 namespace {
 
 constexpr size_t kCells = 20;  // of the grid in which one point hides another, a side
+constexpr float kOutdoors = 3;  // square metres seen from above: smaller things are scanned from near by, as close as one likes
+constexpr float kFewestReturns = 8, kMostReturns = 60;  // a square metre, of surveys from aircraft
 
 /// Bounding box of a cloud.
 struct Box {
@@ -21,8 +24,13 @@ Box box_of(const std::vector<float>& points) {
   return box;
 }
 
+struct Seen {
+  std::vector<float> points;
+  float area;  ///< that it covers, in the unit of the points squared
+};
+
 /// Looks along axis `depth` from its large end: of each cell of the other two axes the nearest points stay, of the hidden ones a share.
-std::vector<float> seen_along(const std::vector<float>& points, size_t depth, float share, Dice& dice) {
+Seen seen_along(const std::vector<float>& points, size_t depth, float share, Dice& dice) {
   const auto box = box_of(points);
   const float side = box.side(), skin = side * 0.06f;
   const size_t u = (depth + 1) % 3, v = (depth + 2) % 3;
@@ -34,7 +42,9 @@ std::vector<float> seen_along(const std::vector<float>& points, size_t depth, fl
   for (size_t i = 0; i < points.size(); i += 3) nearest[cell(&points[i])] = std::max(nearest[cell(&points[i])], points[i + depth]);
   for (size_t i = 0; i < points.size(); i += 3)
     if (points[i + depth] >= nearest[cell(&points[i])] - skin || dice.chance(share)) kept.insert(kept.end(), &points[i], &points[i] + 3);
-  return kept;
+  const auto covered = std::count_if(nearest.begin(), nearest.end(), [](float z) { return std::isfinite(z); });
+  const float edge = side / kCells;
+  return {std::move(kept), static_cast<float>(covered) * edge * edge};
 }
 
 /// `count` of the points without replacement; all where there are not more.
@@ -52,9 +62,11 @@ std::vector<float> thinned(std::vector<float> points, int64_t count, Dice& dice)
 
 std::vector<float> scanned(std::vector<float> points, int64_t most, Dice& dice) {
   const float share = dice.chance(0.3) ? 1.0f : dice.scale(0.02f, 0.6f);  // leaves and poles let a beam through, walls do not
-  points = seen_along(points, dice.chance(0.75) ? 2 : 0, share, dice);
-  const auto count = static_cast<int64_t>(dice.scale(static_cast<float>(kFewestPoints), static_cast<float>(most) + 0.5f));
-  points = thinned(std::move(points), count, dice);
+  const bool above = dice.chance(0.75);
+  auto seen = seen_along(points, above ? 2 : 0, share, dice);
+  const auto fewest = static_cast<float>(kFewestPoints), all = static_cast<float>(most) + 0.5f;
+  const float count = above && seen.area > kOutdoors ? std::clamp(seen.area * dice.scale(kFewestReturns, kMostReturns), fewest, all) : dice.scale(fewest, all);
+  points = thinned(std::move(seen.points), static_cast<int64_t>(count), dice);
   const auto box = box_of(points);
   const float noise = box.side() * dice.scale(0.001f, 0.015f);
   for (auto& x : points) x += noise * dice.normal();

@@ -23,17 +23,20 @@ void roofed(Surface& surface, Dice& dice, float x, float y, float length, float 
   surface.ridge_roof(x, y, height, length * over, width * over, rise, kind == 1 ? width * dice.between(0.3f, 0.6f) : 0);
 }
 
+/// A lower part at one of the long sides of a house, along it or across.
+void wing(Surface& surface, Dice& dice, float length, float width, float height) {
+  const size_t first = surface.size();
+  const float x = dice.between(-0.45f, 0.45f) * length, y = (dice.chance(0.5) ? 1.0f : -1.0f) * width * dice.between(0.4f, 0.75f);
+  roofed(surface, dice, x, y, width * dice.between(0.5f, 1.1f), width * dice.between(0.4f, 0.8f), height * dice.between(0.5f, 1.0f));
+  if (dice.chance(0.7)) surface.turn(first, x, y, 1.5708f);
+}
+
 }  // namespace
 
 void house(Surface& surface, Dice& dice) {
   const float width = dice.between(5, 12), length = width * dice.between(1, 2), height = width * dice.between(0.3f, 1.1f);
   roofed(surface, dice, 0, 0, length, width, height);
-  if (dice.chance(0.45)) {  // a wing
-    const size_t first = surface.size();
-    const float x = dice.between(-0.3f, 0.3f) * length, y = width * dice.between(0.4f, 0.7f);
-    roofed(surface, dice, x, y, width * dice.between(0.6f, 1.0f), width * dice.between(0.4f, 0.7f), height * dice.between(0.5f, 1.0f));
-    surface.turn(first, x, y, 1.5708f);
-  }
+  for (int64_t wings = dice.chance(0.5) ? 0 : dice.number(1, 3); wings > 0; --wings) wing(surface, dice, length, width, height);
   if (dice.chance(0.35)) surface.box(dice.between(-0.3f, 0.3f) * length, width * 0.15f, height, 0.9f, 0.9f, width * dice.between(0.3f, 0.55f));
   if (dice.chance(0.3)) surface.box(length * 0.3f, -width * 0.58f, 0, length * 0.25f, width * 0.16f, height * 0.6f);  // a porch
 }

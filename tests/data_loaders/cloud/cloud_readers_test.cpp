@@ -210,6 +210,11 @@ TEST_F(CloudReaders, OneOfManyInHdf5AndNumpy) {
   EXPECT_THROW(data::cloud_file_named("many.h5#x"), InvalidArgument);
 }
 
+TEST_F(CloudReaders, FilesOfCloudsAreListedOnce) {
+  EXPECT_THAT(data::paths_of({{"b.h5", 0}, {"a.ply"}, {"b.h5", 1}}), ElementsAre("b.h5", "a.ply"));
+  EXPECT_TRUE(data::paths_of({}).empty());
+}
+
 TEST_F(CloudReaders, PointsThatAreNoneAreDroppedAndCounted) {
   const auto cloud = read("holes.xyz", "1 2 3 0.5\nnan 0 0 0.6\n0 inf 0 0.7\n4 5 6 0.8\n0 0 1e300 0.9\n0 0 1e400 1\n");
   EXPECT_THAT(cloud.points, ElementsAre(1, 2, 3, 4, 5, 6));

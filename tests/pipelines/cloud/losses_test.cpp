@@ -59,6 +59,16 @@ TEST(Losses, EntropyIsOfEachRow) {
   EXPECT_NEAR(entropy_loss(at::tensor({50., 0., 1., 1.}, at::kFloat).view({2, 2})).item<double>(), std::log(2.) / 2, 1e-6);
 }
 
+TEST(Losses, DiversityKnowsHowTheBatchIsSpreadAndNotHowSureItIs) {
+  const auto rows = [](std::vector<double> logits, int64_t classes) { return at::tensor(logits, at::kDouble).view({-1, classes}); };
+  EXPECT_NEAR(diversity_loss(rows({50, 0, 0, 50}, 2)).item<double>(), 0, 1e-9);                 // sure, and one of each
+  EXPECT_NEAR(diversity_loss(rows({0, 0, 0, 0}, 2)).item<double>(), 0, 1e-9);                   // unsure, even so
+  EXPECT_NEAR(diversity_loss(rows({90, 0, 90, 0}, 2)).item<double>(), std::log(2.), 1e-9);      // all alike
+  // Three of four rows in the first class: log 2 - H(3/4).
+  const double h = -(0.75 * std::log(0.75) + 0.25 * std::log(0.25));
+  EXPECT_NEAR(diversity_loss(rows({90, 0, 90, 0, 90, 0, 0, 90}, 2)).item<double>(), std::log(2.) - h, 1e-9);
+}
+
 /// K unit prototypes, and one feature with the given cosines to the first and to all others.
 double prototype_value(double first, double others, double temperature) {
   const int64_t k = 10;

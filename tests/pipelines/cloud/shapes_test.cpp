@@ -94,6 +94,15 @@ TEST(Shapes, AScanFromAboveSeesTheTopOfAThing) {
   EXPECT_GT(mean_height(true), mean_height(false) + 0.02);
 }
 
+TEST(Shapes, ASurveyMeetsLargeThingsMoreOftenThanSmallOnes) {
+  const auto mean_points = [](const char* name) {
+    int64_t sum = 0;
+    for (uint64_t seed = 0; seed < 60; ++seed) sum += make_shape(family_named(name), seed, {.points = 2048, .scan = true}).size();
+    return static_cast<double>(sum) / 60;
+  };
+  EXPECT_GT(mean_points("block"), 2 * mean_points("car"));
+}
+
 TEST(Shapes, CaptionsNameTheirFamily) {
   const auto words = caption_words();
   for (int64_t family = 0; family < kFamilies; ++family) {

@@ -5,7 +5,7 @@
 #include "data_loaders/text/data_config.h"
 #include "peft_core/methods/method.h"
 #include "pipelines/cli/invocation.h"
-#include "pipelines/language/base_config.h"
+#include "pipelines/base_config.h"
 #include "pipelines/train_config.h"
 
 namespace graft::apps::agri {

@@ -13,7 +13,7 @@ namespace {
 
 using namespace pipelines;
 
-const std::vector<std::string> kSections = {"cloud", "method", "loss", "train", "data", "target", "input", "run"};
+const std::vector<std::string> kSections = {"base", "cloud", "method", "loss", "train", "data", "target", "input", "run"};
 
 void refuse_unknown_sections(const ConfigNode& root) {
   for (const auto& [name, node] : root.entries)
@@ -52,7 +52,7 @@ void choose_method(AdaptationSettings& settings, const ConfigNode& config) {
 }  // namespace
 
 std::string AdaptationSettings::to_yaml() const {
-  return write_config(cloud, "cloud") + (method == nullptr ? "" : method->resolved(method_node)) + write_config(loss, "loss") +
+  return write_config(base, "base") + write_config(cloud, "cloud") + (method == nullptr ? "" : method->resolved(method_node)) + write_config(loss, "loss") +
          write_config(train, "train") + write_config(data, "data") + write_config(target, "target") +
          write_config(preparation, "input") + write_config(run, "run");
 }
@@ -61,6 +61,7 @@ AdaptationSettings read_adaptation_settings(const Invocation& call) {
   refuse_unknown_sections(call.config);
   const auto config = with_cloud_defaults(call.config);
   AdaptationSettings settings;
+  settings.base = read_config<BaseConfig>(config, "base");
   settings.cloud = read_config<CloudConfig>(config, "cloud");
   settings.loss = read_config<LossConfig>(config, "loss");
   settings.train = read_config<TrainConfig>(config, "train");
@@ -80,7 +81,7 @@ AdaptationSettings read_adaptation_settings(const Invocation& call) {
 }
 
 std::string adaptation_settings_help() {
-  return config_help<CloudConfig>("cloud") + config_help<LossConfig>("loss") + config_help<TrainConfig>("train") +
+  return config_help<BaseConfig>("base") + config_help<CloudConfig>("cloud") + config_help<LossConfig>("loss") + config_help<TrainConfig>("train") +
          config_help<FolderConfig>("data") + config_help<FolderConfig>("target") + config_help<data::PreparationSettings>("input") +
          config_help<RunConfig>("run") + peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
 }

@@ -5,6 +5,7 @@
 #include "apps/cloud_clip/folder_config.h"
 #include "data_loaders/cloud/preparation.h"
 #include "peft_core/methods/method.h"
+#include "pipelines/base_config.h"
 #include "pipelines/cli/invocation.h"
 #include "pipelines/cloud/adaptation_config.h"
 #include "pipelines/train_config.h"
@@ -15,19 +16,18 @@ struct RunConfig {
   int64_t threads = 0;
   bool augment = true;
   bool rollback = true;
-  bool accept_other = false;
 
   template <class V>
   void visit(V& v) {
     v("threads", threads, "processor threads; 0: all that the machine has");
     v("augment", augment, "turn clouds about the vertical and move their points a little while training");
     v("rollback", rollback, "adapt: keep the start if the target's mean entropy has risen");
-    v("accept_other", accept_other, "use an adapter that was trained on another base model");
   }
 };
 
-/// All settings of train and adapt: the sections cloud, method, loss, train, data, target, input and run.
+/// All settings of train and adapt: the sections base, cloud, method, loss, train, data, target, input and run.
 struct AdaptationSettings {
+  pipelines::BaseConfig base;
   pipelines::CloudConfig cloud;
   pipelines::LossConfig loss;
   pipelines::TrainConfig train;

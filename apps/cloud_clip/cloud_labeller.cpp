@@ -20,22 +20,25 @@ constexpr uint64_t kPointsSeed = 0;  // of the points that PointNet sees of a cl
 
 }  // namespace
 
-CloudLabeller::CloudLabeller(const Invocation& call, const ZeroShotConfig& config, std::vector<CloudClass> classes)
+CloudLabeller::CloudLabeller(const Invocation& call, const ZeroShotConfig& config, const BaseConfig& base, std::vector<CloudClass> classes)
     : config_(config), classes_(std::move(classes)), files_(peft::open_clip(call.model)) {
   const auto tokenizer = data::load_tokenizer(call.model);
-  model_ = std::make_unique<peft::ClipModel>(files_.config, *files_.folder.weights, peft::BaseStorage{});
+  model_ = std::make_unique<peft::ClipModel>(files_.config, *files_.folder.weights, base_storage(base, files_.folder.weights->stored_dtype()));
   if (!call.adapter.empty())
-    adapted_ = std::make_unique<AdaptedModel>(load_adapted(*model_, files_.folder.fingerprint, text_encoder(*tokenizer, files_.config), call.adapter, names()));
+    adapted_ = std::make_unique<AdaptedModel>(load_adapted(*model_, files_.folder.fingerprint, text_encoder(*tokenizer, files_.config), call.adapter, names(), base.accept_other));
   at::NoGradGuard no_gradient;
   features_ = adapted_ && adapted_->clip->learns_texts()
                   ? adapted_->clip->texts({})
                   : class_features(*model_, *tokenizer, classes_, config_.prompts, fingerprint_with_adapter(call.adapter));
 }
 
-// An adapter may stand in the text tower: with it the same prompts have other features.
+// An adapter may stand in the text tower: with it the same prompts have other features; so have they in another precision.
 std::string CloudLabeller::fingerprint_with_adapter(const std::string& adapter) const {
-  if (adapter.empty()) return files_.folder.fingerprint;
+  const auto& storage = model_->storage();
   std::string print = files_.folder.fingerprint;
+  if (storage.compute != at::kFloat || storage.quantize != peft::Quantize::kNone)
+    print.append("+").append(c10::toString(storage.compute)).append(storage.quantize == peft::Quantize::kNf4 ? "+nf4" : "");
+  if (adapter.empty()) return print;
   for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "cloud_head.safetensors"})
     if (const auto file = std::filesystem::path(adapter) / name; std::filesystem::exists(file)) print.append("+").append(sha256_of_file(file));
   return print;

@@ -16,7 +16,7 @@ namespace graft::apps::cloud {
 class CloudLabeller {
  public:
   /// Opens --model and --adapter. Throws what reading them throws.
-  CloudLabeller(const pipelines::Invocation& call, const ZeroShotConfig& config, std::vector<pipelines::CloudClass> classes);
+  CloudLabeller(const pipelines::Invocation& call, const ZeroShotConfig& config, const pipelines::BaseConfig& base, std::vector<pipelines::CloudClass> classes);
 
   const std::vector<pipelines::CloudClass>& classes() const { return classes_; }
   std::vector<std::string> names() const;

@@ -106,7 +106,7 @@ void eval(const Invocation& call) {
   const auto settings = read_zero_shot_settings(call);
   if (call.data.size() != 1) throw InvalidArgument({.where = "--data", .what = "names more than one folder", .expected = "1", .got = std::to_string(call.data.size())});
   const auto data = data::labelled_clouds(call.data.front(), settings.data.choice());
-  const CloudLabeller labeller(call, settings.zero_shot, classes_for(call, data.classes));
+  const CloudLabeller labeller(call, settings.zero_shot, settings.base, classes_for(call, data.classes));
   const auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
   run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = data::paths_of(data.files)});

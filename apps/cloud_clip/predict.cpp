@@ -139,7 +139,7 @@ void predict(const Invocation& call) {
   auto settings = read_zero_shot_settings(call);
   auto classes = classes_of(call);
   CloudInput input(call.input, settings.input, static_cast<uint64_t>(settings.run.seed));
-  CloudLabeller labeller(call, settings.zero_shot, std::move(classes));
+  CloudLabeller labeller(call, settings.zero_shot, settings.base, std::move(classes));
   auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
   run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = {}});

@@ -12,7 +12,7 @@ namespace graft::apps::cloud {
 namespace {
 
 // `train` is there because --seed writes train.seed.
-const std::vector<std::string> kSections = {"input", "zero_shot", "predict", "scene", "data", "run", "train"};
+const std::vector<std::string> kSections = {"base", "input", "zero_shot", "predict", "scene", "data", "run", "train"};
 
 void refuse_unknown_sections(const ConfigNode& root) {
   for (const auto& [name, node] : root.entries)
@@ -36,13 +36,13 @@ void check(const ZeroShotSettings& settings) {
 }  // namespace
 
 std::string ZeroShotSettings::to_yaml() const {
-  return write_config(input, "input") + write_config(zero_shot, "zero_shot") + write_config(predict, "predict") + write_config(scene, "scene") +
+  return write_config(base, "base") + write_config(input, "input") + write_config(zero_shot, "zero_shot") + write_config(predict, "predict") + write_config(scene, "scene") +
          write_config(data, "data") + write_config(run, "run");
 }
 
 ZeroShotSettings read_zero_shot_settings(const pipelines::Invocation& call) {
   refuse_unknown_sections(call.config);
-  ZeroShotSettings settings{.input = read_config<InputConfig>(call.config, "input"), .zero_shot = read_config<ZeroShotConfig>(call.config, "zero_shot"),
+  ZeroShotSettings settings{.base = read_config<pipelines::BaseConfig>(call.config, "base"), .input = read_config<InputConfig>(call.config, "input"), .zero_shot = read_config<ZeroShotConfig>(call.config, "zero_shot"),
                             .predict = read_config<PredictConfig>(call.config, "predict"), .scene = read_config<SceneConfig>(call.config, "scene"),
                             .data = read_config<FolderConfig>(call.config, "data"), .run = read_config<ZeroShotRunConfig>(call.config, "run")};
   if (call.seed) settings.run.seed = *call.seed;
@@ -52,7 +52,7 @@ ZeroShotSettings read_zero_shot_settings(const pipelines::Invocation& call) {
 }
 
 std::string zero_shot_settings_help() {
-  return config_help<InputConfig>("input") + config_help<ZeroShotConfig>("zero_shot") + config_help<PredictConfig>("predict") +
+  return config_help<pipelines::BaseConfig>("base") + config_help<InputConfig>("input") + config_help<ZeroShotConfig>("zero_shot") + config_help<PredictConfig>("predict") +
          config_help<SceneConfig>("scene") + config_help<FolderConfig>("data") + config_help<ZeroShotRunConfig>("run");
 }
 

@@ -4,6 +4,7 @@
 
 #include "apps/cloud_clip/folder_config.h"
 #include "data_loaders/cloud/preparation.h"
+#include "pipelines/base_config.h"
 #include "pipelines/cli/invocation.h"
 #include "pipelines/cloud/class_prompts.h"
 #include "pipelines/cloud/zero_shot.h"
@@ -89,6 +90,7 @@ struct ZeroShotRunConfig {
 
 /// All settings of predict, eval and views.
 struct ZeroShotSettings {
+  pipelines::BaseConfig base;
   InputConfig input;
   ZeroShotConfig zero_shot;
   PredictConfig predict;

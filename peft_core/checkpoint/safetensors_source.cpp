@@ -1,5 +1,7 @@
 #include "peft_core/checkpoint/safetensors_source.h"
 
+#include <algorithm>
+
 #include "kernels/base/error.h"
 #include "peft_core/checkpoint/tensor_bytes.h"
 #include "peft_core/slots/quantized_linear.h"
@@ -22,7 +24,12 @@ const formats::TensorBytes& SafetensorsSource::stored(const std::string& name) c
   return found->second;
 }
 
-at::ScalarType SafetensorsSource::stored_dtype() const { return tensor("model.embed_tokens.weight").scalar_type(); }
+/// That of the largest tensor.
+at::ScalarType SafetensorsSource::stored_dtype() const {
+  const auto smaller = [](const auto& a, const auto& b) { return a.second.bytes.size() < b.second.bytes.size(); };
+  const auto largest = std::max_element(file_.tensors().begin(), file_.tensors().end(), smaller);
+  return largest == file_.tensors().end() ? at::kFloat : tensor(largest->first).scalar_type();
+}
 
 at::Tensor SafetensorsSource::tensor(const std::string& name) const {
   auto owner = std::make_shared<std::vector<std::shared_ptr<const MappedFile>>>(file_.files());

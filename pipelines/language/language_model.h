@@ -11,7 +11,7 @@
 #include "peft_core/checkpoint/adapter_files.h"
 #include "peft_core/checkpoint/mixture_files.h"
 #include "peft_core/checkpoint/model_files.h"
-#include "pipelines/language/base_config.h"
+#include "pipelines/base_config.h"
 
 namespace graft::pipelines {
 

@@ -1,4 +1,4 @@
-#include "pipelines/language/base_config.h"
+#include "pipelines/base_config.h"
 
 #include <map>
 

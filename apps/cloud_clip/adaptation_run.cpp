@@ -117,6 +117,8 @@ AdaptationOptions task_options(const Invocation& call, const AdaptationSettings&
           .plan = {.batch_size = train.batch_size, .accumulation = train.accumulation, .epochs = train.epochs, .max_steps = train.max_steps,
                    .shuffle = train.shuffle, .seed = static_cast<uint64_t>(train.seed)},
           .augment = settings.run.augment,
+          .balance = settings.run.balance,
+          .scanned = settings.run.scanned,
           .origin = {.base_model = call.model, .base_fingerprint = learner.files.folder.fingerprint, .run_id = run.run_id(), .unknown_keys = ""}};
 }
 

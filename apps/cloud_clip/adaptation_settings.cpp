@@ -75,6 +75,7 @@ AdaptationSettings read_adaptation_settings(const Invocation& call) {
   pipelines::validate(settings.train);
   if (settings.method == nullptr && settings.cloud.prompts == Part::kNone && settings.cloud.head == CloudHead::kNone)
     throw InvalidArgument({.where = "cloud", .what = "leaves nothing to train: towers, prompts and head are all none"});
+  expect_range("run.scanned", settings.run.scanned, 0, 1);
   expect_range("run.threads", static_cast<double>(settings.run.threads), 0, 4096);
   if (settings.run.threads > 0) at::set_num_threads(static_cast<int>(settings.run.threads));
   return settings;

@@ -14,13 +14,16 @@ namespace graft::apps::cloud {
 
 struct RunConfig {
   int64_t threads = 0;
-  bool augment = true;
+  bool augment = true, balance = true;
+  double scanned = 0;
   bool rollback = true;
 
   template <class V>
   void visit(V& v) {
     v("threads", threads, "processor threads; 0: all that the machine has");
     v("augment", augment, "turn clouds about the vertical and move their points a little while training");
+    v("scanned", scanned, "share of the source's clouds that are seen as a sensor sees them while training: sparse, noisy, partly hidden");
+    v("balance", balance, "show every class of the source equally often");
     v("rollback", rollback, "adapt: keep the start if the target's mean entropy has risen");
   }
 };

@@ -16,7 +16,7 @@ void validate(const CloudConfig& config) {
 void validate(const LossConfig& config) {
   for (const auto& [key, value] : {std::pair{"ce", config.ce}, {"confidence", config.confidence}, {"transport", config.transport},
                                    {"prototype", config.prototype}, {"orthogonality", config.orthogonality}, {"entropy", config.entropy},
-                                   {"diversity", config.diversity}})
+                                   {"diversity", config.diversity}, {"anchor", config.anchor}})
     expect_range(std::string("loss.") + key, value, 0, 1e6);
   expect_range("loss.blur", config.blur, 1e-4, 1e3);
   expect_range("loss.temperature", config.temperature, 0, 1e3);

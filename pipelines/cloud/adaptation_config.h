@@ -60,7 +60,7 @@ struct CloudConfig {
 
 /// The section `loss`: weights of the losses, 0: off.
 struct LossConfig {
-  double ce = 1, confidence = 1, transport = 1, prototype = 1, orthogonality = 1, entropy = 0, diversity = 0;
+  double ce = 1, confidence = 1, transport = 1, prototype = 1, orthogonality = 1, entropy = 0, diversity = 0, anchor = 0;
   double blur = 0.05;
   double temperature = 0;
   int64_t prototype_every = 0;
@@ -73,6 +73,7 @@ struct LossConfig {
     v("prototype", prototype, "pull of target features to the source's prototypes");
     v("orthogonality", orthogonality, "of PointNet's feature transform");
     v("entropy", entropy, "entropy of each target cloud's prediction");
+    v("anchor", anchor, "cross-entropy of target predictions with those from before training");
     v("diversity", diversity, "how unevenly the target batch's predictions are spread over the classes");
     v("blur", blur, "entropic weight of the Sinkhorn divergence");
     v("temperature", temperature, "of cosines with prototypes; 0: 0.07 in mode ours, else 1 as published");

@@ -34,7 +34,9 @@ AdaptationTask::AdaptationTask(AdaptedClip& clip, peft::Attachment* attachment, 
       options_(std::move(options)) {
   if (source_.size() == 0) throw InvalidArgument({.where = "source", .what = "holds no clouds to learn from"});
   if (!target_.labels.empty()) throw InvalidArgument({.where = "target", .what = "has labels; adaptation must not know them"});
-  plan_ = std::make_unique<data::BatchPlan>(with_items(options_.plan, source_.size()));
+  order_ = options_.balance ? balanced(source_.labels) : std::vector<int64_t>(static_cast<size_t>(source_.size()));
+  if (!options_.balance) std::iota(order_.begin(), order_.end(), 0);
+  plan_ = std::make_unique<data::BatchPlan>(with_items(options_.plan, std::ssize(order_)));
   if (target_.size() > 0) {
     auto plan = with_items(options_.plan, target_.size());
     plan.seed = stream_seed(plan.seed, "target");
@@ -43,6 +45,7 @@ AdaptationTask::AdaptationTask(AdaptedClip& clip, peft::Attachment* attachment, 
   prototypes_ = at::zeros({static_cast<int64_t>(clip_.classes().size()), clip_.model().config().joint}, at::kFloat);
   for (const auto& group : trainable_parameters())
     for (const auto& [name, tensor] : group.parameters) starts_.emplace_back(tensor, tensor.detach().clone());
+  if (target_.size() > 0 && options_.loss.anchor > 0) anchors_ = at::softmax(predictions(target_).first, 1);
 }
 
 BatchOptions AdaptationTask::batch_options(uint64_t seed, bool augment) const {
@@ -50,10 +53,18 @@ BatchOptions AdaptationTask::batch_options(uint64_t seed, bool augment) const {
           .seed = seed};
 }
 
+CloudBatch AdaptationTask::source_batch(const std::vector<int64_t>& places, uint64_t seed) const {
+  std::vector<int64_t> indices;
+  for (const auto place : places) indices.push_back(order_[static_cast<size_t>(place)]);
+  auto options = batch_options(seed, options_.augment);
+  options.scanned = options_.scanned;
+  return cloud_batch(source_, indices, options);
+}
+
 int64_t AdaptationTask::target_count(int64_t step, int64_t micro) { return static_cast<int64_t>(plan_->indices(step, micro).size()); }
 
 AdaptationTask::Half AdaptationTask::look(const CloudBatch& batch, const at::Tensor& texts, const peft::ForwardContext& context) const {
-  Half half{clip_.forward(batch.views, batch.points, texts, context), {}, {}};
+  Half half{clip_.forward(batch.views, batch.points, texts, context), {}, {}, {}};
   half.kept = clip_.deciding_views(half.scores.logits);
   half.logits = mean_of_kept(half.scores.logits, half.kept);
   return half;
@@ -91,6 +102,7 @@ at::Tensor AdaptationTask::loss_of(const Half& source, const at::Tensor& labels,
   };
   if (loss.transport > 0) add("transport", loss.transport, ops::sinkhorn_divergence(compared(*target), compared(source).detach(), {.blur = loss.blur, .settling = kSettling}));
   if (loss.prototype > 0) add("prototype", loss.prototype, prototype_part(*target));
+  if (loss.anchor > 0) add("anchor", loss.anchor, anchor_loss(target->logits, target->anchor));
   if (loss.entropy > 0) add("entropy", loss.entropy, entropy_loss(target->logits));
   if (loss.diversity > 0) add("diversity", loss.diversity, diversity_loss(target->logits));
   return total;
@@ -105,12 +117,14 @@ MicroStep AdaptationTask::accumulate_gradients(int64_t step, int64_t micro, doub
   const peft::ForwardContext context{.training = true, .dropout_seed = seed("dropout")};
   const auto texts = clip_.texts(context);
 
-  const auto batch = cloud_batch(source_, indices, batch_options(seed("source"), options_.augment));
+  const auto batch = source_batch(indices, seed("source"));
   const auto source = look(batch, texts, context);
   std::optional<Half> target;
   if (target_plan_ != nullptr)
-    if (const auto others = target_plan_->indices(step, micro); !others.empty())
+    if (const auto others = target_plan_->indices(step, micro); !others.empty()) {
       target = look(cloud_batch(target_, others, batch_options(seed("target"), options_.augment)), texts, context);
+      if (anchors_.defined()) target->anchor = anchors_.index_select(0, at::tensor(others, at::kLong));
+    }
   const auto loss = loss_of(source, batch.labels, target ? &*target : nullptr);
 
   const auto count = static_cast<double>(result.target_count);

@@ -16,6 +16,8 @@ struct AdaptationOptions {
   LossConfig loss;
   data::BatchPlanOptions plan;  ///< batch of the source, and of the target; `items` is filled in by the task
   bool augment = true;
+  bool balance = true;          ///< an epoch shows every class of the source equally often
+  double scanned = 0;           ///< share of the source's clouds that are seen as a sensor sees them, if `augment`
   int64_t evaluation_batch = 16;
   peft::AdapterOrigin origin;   ///< written beside the adapter
 };
@@ -58,11 +60,13 @@ class AdaptationTask final : public TrainTask {
   struct Half {
     CloudScores scores;
     at::Tensor kept, logits;  ///< (B, M) bool, (B, K)
+    at::Tensor anchor;        ///< (B, K) probabilities before training, of target clouds
   };
   Half look(const CloudBatch& batch, const at::Tensor& texts, const peft::ForwardContext& context) const;
   at::Tensor loss_of(const Half& source, const at::Tensor& labels, const Half* target);
   at::Tensor prototype_part(const Half& target) const;
   BatchOptions batch_options(uint64_t seed, bool augment) const;
+  CloudBatch source_batch(const std::vector<int64_t>& places, uint64_t seed) const;
   /// All clouds of a set in evaluation mode: logits (N, K) and mean features (N, J).
   std::pair<at::Tensor, at::Tensor> predictions(const CloudSet& set) const;
   void renew_prototypes();
@@ -71,7 +75,9 @@ class AdaptationTask final : public TrainTask {
   peft::Attachment* attachment_;
   CloudSet source_, target_, held_out_;
   AdaptationOptions options_;
+  std::vector<int64_t> order_;  // of the source's clouds: what plan_ counts
   std::unique_ptr<data::BatchPlan> plan_, target_plan_;
+  at::Tensor anchors_;     // (N, K): what the start says about the target's clouds; undefined if no loss asks for it
   at::Tensor prototypes_;  // (K, J); zeros until the first are computed
   std::vector<std::pair<at::Tensor, at::Tensor>> starts_;  // leaf, its first value
   Metrics parts_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 
 #include "data_loaders/cloud/sampling.h"
@@ -11,6 +12,7 @@
 #include "kernels/base/error.h"
 #include "peft_core/base/rng.h"
 #include "pipelines/cloud/cloud_views.h"
+#include "pipelines/cloud/shapes/shapes.h"
 
 namespace graft::pipelines {
 namespace {
@@ -24,7 +26,7 @@ double gaussian(RandomStream& draw) {
   return radius * std::cos(2 * std::numbers::pi * draw.uniform());
 }
 
-data::PointCloud augmented(data::PointCloud cloud, uint64_t seed) {
+data::PointCloud augmented(data::PointCloud cloud, double scanned, uint64_t seed) {
   RandomStream draw(seed, "augmentation");
   const double angle = 2 * std::numbers::pi * draw.uniform(), cosine = std::cos(angle), sine = std::sin(angle);
   for (size_t i = 0; i < cloud.points.size(); i += 3) {
@@ -33,7 +35,7 @@ data::PointCloud augmented(data::PointCloud cloud, uint64_t seed) {
     for (size_t axis = 0; axis < 3; ++axis)
       cloud.points[i + axis] = static_cast<float>(turned[axis] + std::clamp(kJitter * gaussian(draw), -kLargestJitter, kLargestJitter));
   }
-  return cloud;
+  return scanned > 0 && draw.uniform() < scanned ? as_scanned(std::move(cloud), draw.next()) : cloud;
 }
 
 }  // namespace
@@ -71,13 +73,24 @@ at::Tensor points_of(std::span<const data::PointCloud> clouds, int64_t count, ui
   return points;
 }
 
+std::vector<int64_t> balanced(const std::vector<int64_t>& labels) {
+  std::map<int64_t, std::vector<int64_t>> of_class;
+  for (size_t i = 0; i < labels.size(); ++i) of_class[labels[i]].push_back(static_cast<int64_t>(i));
+  size_t most = 0;
+  for (const auto& [label, members] : of_class) most = std::max(most, members.size());
+  std::vector<int64_t> order;
+  for (const auto& [label, members] : of_class)
+    for (size_t i = 0; i < most; ++i) order.push_back(members[i % members.size()]);
+  return order;
+}
+
 CloudBatch cloud_batch(const CloudSet& set, std::span<const int64_t> indices, const BatchOptions& options) {
   std::vector<data::PointCloud> clouds;
   std::vector<int64_t> labels;
   for (const auto index : indices) {
     const auto at = static_cast<size_t>(index);
-    clouds.push_back(options.augment ? augmented(set.clouds[at], stream_seed(options.seed, "cloud", static_cast<uint64_t>(clouds.size())))
-                                     : set.clouds[at]);
+    const auto seed = stream_seed(options.seed, "cloud", static_cast<uint64_t>(clouds.size()));
+    clouds.push_back(options.augment ? augmented(set.clouds[at], options.scanned, seed) : set.clouds[at]);
     if (!set.labels.empty()) labels.push_back(set.labels[at]);
   }
   CloudBatch batch;

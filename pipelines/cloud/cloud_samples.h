@@ -36,10 +36,14 @@ struct BatchOptions {
   int64_t side = 224;    ///< S
   int64_t points = 0;    ///< N; 0: none are wanted
   bool augment = false;  ///< turned about the vertical at random, and points moved a little (deviation 0.01, at most 0.05)
+  double scanned = 0;    ///< share of the clouds that are seen as a sensor sees them (as_scanned()), if `augment`
   uint64_t seed = 0;     ///< of what is drawn; the same batch for the same seed
 };
 
 CloudBatch cloud_batch(const CloudSet& set, std::span<const int64_t> indices, const BatchOptions& options);
+
+/// Indices of labelled clouds, those of rarer classes repeated until every class comes as often as the commonest. Ordered by class.
+std::vector<int64_t> balanced(const std::vector<int64_t>& labels);
 
 /// N points of each cloud, drawn without replacement, repeated where there are fewer: (B, N, 3).
 at::Tensor points_of(std::span<const data::PointCloud> clouds, int64_t count, uint64_t seed);

@@ -20,6 +20,10 @@ at::Tensor orthogonality_loss(const at::Tensor& transforms) {
 
 at::Tensor entropy_loss(const at::Tensor& logits) { return entropy_of(logits).mean(); }
 
+at::Tensor anchor_loss(const at::Tensor& logits, const at::Tensor& probabilities) {
+  return -(probabilities * at::log_softmax(logits, 1)).sum(1).mean();
+}
+
 at::Tensor diversity_loss(const at::Tensor& logits) {
   const auto log_mean = at::logsumexp(at::log_softmax(logits, 1), {0}) - std::log(static_cast<double>(logits.size(0)));
   return std::log(static_cast<double>(logits.size(1))) + (log_mean.exp() * log_mean).sum();

@@ -18,6 +18,9 @@ at::Tensor orthogonality_loss(const at::Tensor& transforms);
 /// a prediction.
 at::Tensor entropy_loss(const at::Tensor& logits);
 
+/// Cross-entropy of predictions with distributions that stand fixed: (B, K), (B, K) -> scalar.
+at::Tensor anchor_loss(const at::Tensor& logits, const at::Tensor& probabilities);
+
 /// log K less the entropy of the mean prediction: 0 where all classes occur equally often, log K where the rows agree on one. (B, K) -> scalar.
 /// With an entropy beside it this is information maximisation (Liang et al., arXiv:2002.08546): sure of each cloud, but not all alike. It takes
 /// classes to be about equally frequent.

@@ -121,6 +121,14 @@ data::PointCloud make_shape(int64_t family, uint64_t seed, const ShapeOptions& o
   return cloud;
 }
 
+data::PointCloud as_scanned(data::PointCloud cloud, uint64_t seed) {
+  if (cloud.points.empty()) return cloud;
+  shapes::Dice dice(RandomStream(seed, "scan"));
+  const auto most = std::max(cloud.size(), shapes::kFewestPoints);
+  cloud.points = shapes::scanned(std::move(cloud.points), most, dice);
+  return cloud;
+}
+
 Caption caption_of(int64_t family, uint64_t seed) {
   const auto& words = kind(family).family.words;
   RandomStream stream(seed, "caption");

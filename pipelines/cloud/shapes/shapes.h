@@ -31,6 +31,9 @@ struct ShapeOptions {
 /// finite. A pure function of its arguments. Throws InvalidArgument for a family that is not there and for fewer than 100 points.
 data::PointCloud make_shape(int64_t family, uint64_t seed, const ShapeOptions& options = {});
 
+/// The cloud as a sensor might have seen it: what ShapeOptions::scan does, for a cloud from anywhere. Never empty unless `cloud` is.
+data::PointCloud as_scanned(data::PointCloud cloud, uint64_t seed);
+
 /// A sentence about an object, and the word for it that it uses.
 struct Caption {
   std::string text, word;

@@ -21,11 +21,20 @@ void refuse_unknown_sections(const ConfigNode& root) {
       throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, kSections)});
 }
 
-/// What suits a few clouds better than a few thousand texts.
-ConfigNode with_cloud_defaults(ConfigNode config) {
-  for (const auto& [key, value] : {std::pair{"train.batch_size", "16"}, {"train.epochs", "20"}, {"train.learning_rate", "5e-4"}})
+using Defaults = std::vector<std::pair<std::string, std::string>>;
+
+ConfigNode with_defaults(ConfigNode config, const Defaults& defaults) {
+  for (const auto& [key, value] : defaults)
     if (config.find(key) == nullptr) config.set(key, value, "default of cloud_clip");
   return config;
+}
+
+/// What suits a few clouds better than a few thousand texts; and, where there is a target, what mode ours adds to the published losses.
+ConfigNode with_cloud_defaults(ConfigNode config, bool has_target) {
+  config = with_defaults(std::move(config), {{"train.batch_size", "16"}, {"train.epochs", "20"}, {"train.learning_rate", "3e-4"}});
+  if (read_config<CloudConfig>(config, "cloud").mode != CloudMode::kOurs) return config;
+  config = with_defaults(std::move(config), {{"cloud.prompts", "none"}});
+  return has_target ? with_defaults(std::move(config), {{"loss.ce", "0.3"}, {"loss.anchor", "2"}, {"loss.diversity", "1"}, {"run.scanned", "0.5"}}) : config;
 }
 
 /// CLIPoint3D's places: what attention puts out and both layers of the feed-forward block.
@@ -59,7 +68,7 @@ std::string AdaptationSettings::to_yaml() const {
 
 AdaptationSettings read_adaptation_settings(const Invocation& call) {
   refuse_unknown_sections(call.config);
-  const auto config = with_cloud_defaults(call.config);
+  const auto config = with_cloud_defaults(call.config, !call.source.empty());
   AdaptationSettings settings;
   settings.base = read_config<BaseConfig>(config, "base");
   settings.cloud = read_config<CloudConfig>(config, "cloud");

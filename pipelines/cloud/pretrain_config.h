@@ -45,7 +45,7 @@ struct ShapesConfig {
 
 /// The section `train`.
 struct PretrainConfig {
-  int64_t max_steps = 600, batch_size = 48;
+  int64_t max_steps = 1000, batch_size = 48;
   double learning_rate = 1e-3, weight_decay = 0.05, warmup_ratio = 0.05, clip_norm = 1;
   int64_t seed = 42, save_every = 0, evaluate_every = 0, held_out = 6;
 

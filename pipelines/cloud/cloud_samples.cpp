@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <numbers>
 
 #include "data_loaders/cloud/sampling.h"
@@ -78,9 +79,10 @@ std::vector<int64_t> balanced(const std::vector<int64_t>& labels) {
   for (size_t i = 0; i < labels.size(); ++i) of_class[labels[i]].push_back(static_cast<int64_t>(i));
   size_t most = 0;
   for (const auto& [label, members] : of_class) most = std::max(most, members.size());
-  std::vector<int64_t> order;
+  std::vector<int64_t> order(labels.size());
+  std::iota(order.begin(), order.end(), 0);
   for (const auto& [label, members] : of_class)
-    for (size_t i = 0; i < most; ++i) order.push_back(members[i % members.size()]);
+    for (size_t i = members.size(); i < most; ++i) order.push_back(members[i % members.size()]);
   return order;
 }
 

@@ -42,7 +42,7 @@ struct BatchOptions {
 
 CloudBatch cloud_batch(const CloudSet& set, std::span<const int64_t> indices, const BatchOptions& options);
 
-/// Indices of labelled clouds, those of rarer classes repeated until every class comes as often as the commonest. Ordered by class.
+/// Indices of labelled clouds: all as they are, then those of rarer classes again until every class comes as often as the commonest.
 std::vector<int64_t> balanced(const std::vector<int64_t>& labels);
 
 /// N points of each cloud, drawn without replacement, repeated where there are fewer: (B, N, 3).

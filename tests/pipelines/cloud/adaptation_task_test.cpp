@@ -135,9 +135,23 @@ TEST(AdaptationTask, LossesFollowTheirSwitches) {
   EXPECT_THAT(names(only, true), ElementsAre("ce"));
   EXPECT_THAT(names({}, false), ElementsAre("ce", "confidence_source", "orthogonality_source"));
   LossConfig all;
-  all.entropy = 1;
-  EXPECT_THAT(names(all, true), ElementsAre("ce", "confidence_source", "confidence_target", "entropy", "orthogonality_source", "orthogonality_target",
-                                            "prototype", "transport"));
+  all.entropy = all.diversity = all.anchor = 1;
+  EXPECT_THAT(names(all, true), ElementsAre("anchor", "ce", "confidence_source", "confidence_target", "diversity", "entropy", "orthogonality_source",
+                                            "orthogonality_target", "prototype", "transport"));
+}
+
+TEST(AdaptationTask, AnAnchorHoldsTheTargetsPredictions) {
+  LossConfig free;
+  free.confidence = free.transport = free.prototype = free.orthogonality = 0;
+  auto held = free;
+  held.anchor = 20;
+  const auto moved = [](const LossConfig& loss) {
+    const Learner setup(config_of(CloudMode::kOurs, Part::kText), loss);
+    const auto before = setup.task->target_entropy();
+    train(*setup.task, steps(30));
+    return std::abs(setup.task->target_entropy() - before);
+  };
+  EXPECT_LT(moved(held), moved(free) / 3);
 }
 
 TEST(AdaptationTask, LearnsTheSource) {
@@ -203,6 +217,22 @@ TEST(AdaptedClip, PointclipAdapterAloneIsTrained) {
   for (const auto& [name, leaf] : setup.trained()) EXPECT_TRUE(name.starts_with("view_adapter")) << name;
   train(*setup.task, steps(40));
   EXPECT_GT(setup.task->evaluate().at("source_accuracy"), 0.9);
+}
+
+TEST(CloudBatch, BalancedShowsEveryClassAsOftenAsTheCommonest) {
+  using ::testing::ElementsAre;
+  EXPECT_THAT(balanced({1, 0, 1, 1, 2, 2}), ElementsAre(0, 1, 2, 3, 4, 5, 1, 1, 4));
+  EXPECT_THAT(balanced({0, 1}), ElementsAre(0, 1));
+  EXPECT_TRUE(balanced({}).empty());
+}
+
+TEST(CloudBatch, ScannedCloudsLackPointsAndOthersDoNot) {
+  auto set = shape_clouds(2, 1);
+  const std::vector<int64_t> indices = {0, 1, 2, 3};
+  const auto views = [&](bool augment, double scanned) { return cloud_batch(set, indices, {.side = 32, .augment = augment, .scanned = scanned, .seed = 3}).views; };
+  EXPECT_TRUE(at::equal(views(true, 0), views(true, 0)));
+  EXPECT_FALSE(at::equal(views(true, 0), views(true, 1)));
+  EXPECT_TRUE(at::equal(views(false, 0), views(false, 1))) << "an evaluation sees clouds as they are";
 }
 
 TEST(CloudBatch, IsTheSameForTheSameSeedAndOursInEvaluation) {

@@ -59,6 +59,14 @@ TEST(Losses, EntropyIsOfEachRow) {
   EXPECT_NEAR(entropy_loss(at::tensor({50., 0., 1., 1.}, at::kFloat).view({2, 2})).item<double>(), std::log(2.) / 2, 1e-6);
 }
 
+TEST(Losses, AnAnchorIsLeastWhereNothingHasMoved) {
+  const auto logits = at::tensor({1., 2., 0., 0.5, -1., 3.}, at::kDouble).view({2, 3});
+  const auto start = at::softmax(logits, 1);
+  const double least = anchor_loss(logits, start).item<double>();
+  EXPECT_NEAR(least, entropy_loss(logits).item<double>(), 1e-12);
+  EXPECT_GT(anchor_loss(logits + at::tensor({0.1, 0., 0.}, at::kDouble), start).item<double>(), least);
+}
+
 TEST(Losses, DiversityKnowsHowTheBatchIsSpreadAndNotHowSureItIs) {
   const auto rows = [](std::vector<double> logits, int64_t classes) { return at::tensor(logits, at::kDouble).view({-1, classes}); };
   EXPECT_NEAR(diversity_loss(rows({50, 0, 0, 50}, 2)).item<double>(), 0, 1e-9);                 // sure, and one of each

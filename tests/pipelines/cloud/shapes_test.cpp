@@ -103,6 +103,16 @@ TEST(Shapes, ASurveyMeetsLargeThingsMoreOftenThanSmallOnes) {
   EXPECT_GT(mean_points("block"), 2 * mean_points("car"));
 }
 
+TEST(Shapes, AnyCloudCanBeSeenAsASensorSeesIt) {
+  const auto whole = make_shape(family_named("block"), 4, {.points = 1000});
+  const auto scan = as_scanned(whole, 1);
+  EXPECT_GE(scan.size(), 1);
+  EXPECT_LT(scan.size(), whole.size() * 1.03);  // strays come to no more than a fiftieth
+  EXPECT_EQ(scan.points, as_scanned(whole, 1).points);
+  EXPECT_NE(scan.points, as_scanned(whole, 2).points);
+  for (const auto& points : {std::vector<float>{}, {1, 2, 3}}) EXPECT_EQ(as_scanned({.points = points}, 1).points.size(), points.size());
+}
+
 TEST(Shapes, CaptionsNameTheirFamily) {
   const auto words = caption_words();
   for (int64_t family = 0; family < kFamilies; ++family) {

@@ -12,6 +12,8 @@ void train(const pipelines::Invocation& call);
 void adapt(const pipelines::Invocation& call);
 void predict(const pipelines::Invocation& call);
 void eval(const pipelines::Invocation& call);
+void shapes(const pipelines::Invocation& call);
+std::string shapes_settings_help();
 void views(const pipelines::Invocation& call);
 void export_model(const pipelines::Invocation& call);
 void inspect(const pipelines::Invocation& call);

@@ -2,13 +2,11 @@
 
 #include "apps/cloud_clip/cloud_input.h"
 #include "apps/cloud_clip/commands.h"
-#include "apps/cloud_clip/predictions.h"
+#include "apps/cloud_clip/prepared_folder.h"
 #include "apps/cloud_clip/scene_objects.h"
 #include "kernels/base/error.h"
-#include "peft_core/base/files.h"
 #include "peft_core/base/json_files.h"
 #include "peft_core/checkpoint/staged_folder.h"
-#include "pipelines/cloud/labelled_cloud.h"
 
 namespace graft::apps::cloud {
 
@@ -32,38 +30,6 @@ Source open_source(const Invocation& call, const ZeroShotSettings& settings) {
   auto all = data::labelled_clouds(call.data.front(), settings.data.choice());
   return {std::move(all.classes), std::move(all.labels), CloudInput(std::move(all.files), settings.input, seed)};
 }
-
-/// The prepared folder as it grows: clouds as PLY with z up, index.csv where the classes are known.
-class PreparedFolder {
- public:
-  PreparedFolder(std::filesystem::path folder, std::vector<std::string> classes) : folder_(std::move(folder)), classes_(std::move(classes)) {}
-
-  void add(data::PointCloud cloud, int64_t label) {
-    const auto place = label < 0 ? std::string() : classes_[static_cast<size_t>(label)] + "/";
-    std::filesystem::create_directories(folder_ / place);
-    auto number = std::to_string(++count_);
-    number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
-    auto name = plain_name(cloud.source);
-    if (name.ends_with(".ply")) name.resize(name.size() - 4);
-    const auto file = place + number + "_" + name + ".ply";
-    cloud.labels.assign(static_cast<size_t>(cloud.size()), label < 0 ? kUnlabelled : static_cast<int32_t>(label));
-    write_labelled_ply(folder_ / file, cloud, classes_);
-    if (label >= 0) index_ += file + "," + classes_[static_cast<size_t>(label)] + "\n";
-    points_ += cloud.size();
-  }
-
-  int64_t count() const { return count_; }
-  int64_t points() const { return points_; }
-  void finish() const {
-    if (!index_.empty()) write_file_atomically(folder_ / "index.csv", "file,label\n" + index_);
-  }
-
- private:
-  std::filesystem::path folder_;
-  std::vector<std::string> classes_;
-  std::string index_;
-  int64_t count_ = 0, points_ = 0;
-};
 
 Json table_of(const CloudInput& input) {
   auto rows = Json::array();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "kernels/base/error.h"
 #include "pipelines/adamw_elements.h"
@@ -35,15 +36,15 @@ bool any_nonzero(const float* values, int64_t count) {
 
 }  // namespace
 
-AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : options_(options) {
+Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, int moments) : moments_(moments) {
   lay_out(groups);
 }
 
-AdamW::~AdamW() {
+Optimizer::~Optimizer() {
   for (auto& slot : slots_) slot.parameter.mutable_grad().reset();
 }
 
-void AdamW::lay_out(const std::vector<ParameterGroup>& groups) {
+void Optimizer::lay_out(const std::vector<ParameterGroup>& groups) {
   std::set<std::string> names;
   std::set<const void*> places;
   for (const auto& group : groups) {
@@ -57,12 +58,12 @@ void AdamW::lay_out(const std::vector<ParameterGroup>& groups) {
   expect(!slots_.empty(), "parameters", "at least one trainable tensor");
   const auto size = slots_.back().offset + (slots_.back().count + kPadElements - 1) / kPadElements * kPadElements;
   gradients_ = at::zeros({size}, at::kFloat);
-  first_moments_.assign(static_cast<size_t>(size), 0.0f);
-  second_moments_.assign(static_cast<size_t>(size), 0.0f);
+  first_moments_.assign(moments_ > 0 ? static_cast<size_t>(size) : 0, 0.0f);
+  second_moments_.assign(moments_ > 1 ? static_cast<size_t>(size) : 0, 0.0f);
   piece_sums_.assign(pieces_.size(), 0.0);
 }
 
-void AdamW::add_slot(const ParameterGroup& group, const std::string& name, const at::Tensor& parameter) {
+void Optimizer::add_slot(const ParameterGroup& group, const std::string& name, const at::Tensor& parameter) {
   Slot slot;
   slot.name = name;
   slot.parameter = parameter;
@@ -82,7 +83,7 @@ void AdamW::add_slot(const ParameterGroup& group, const std::string& name, const
   slots_.push_back(std::move(slot));
 }
 
-void AdamW::collect_gradients() {
+void Optimizer::collect_gradients() {
   const at::NoGradGuard no_grad;
   float* const flat = gradients_.data_ptr<float>();
   for (auto& slot : slots_) {
@@ -100,7 +101,7 @@ void AdamW::collect_gradients() {
   }
 }
 
-std::vector<std::string> AdamW::without_gradient() const {
+std::vector<std::string> Optimizer::without_gradient() const {
   std::vector<std::string> names;
   for (const auto& slot : slots_) {
     if (!slot.gradient_defined) names.push_back(slot.name);
@@ -108,7 +109,7 @@ std::vector<std::string> AdamW::without_gradient() const {
   return names;
 }
 
-std::vector<std::string> AdamW::with_zero_gradients_only() const {
+std::vector<std::string> Optimizer::with_zero_gradients_only() const {
   // A tensor may rest until the others have moved away from their start (A of LoRA while B is 0), so all of them must
   // have moved.
   std::vector<std::string> names;
@@ -119,7 +120,7 @@ std::vector<std::string> AdamW::with_zero_gradients_only() const {
   return names;
 }
 
-double AdamW::gradient_norm() {
+double Optimizer::gradient_norm() {
   const float* const flat = gradients_.const_data_ptr<float>();
   at::parallel_for(0, static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -133,7 +134,7 @@ double AdamW::gradient_norm() {
   return std::sqrt(sum);
 }
 
-void AdamW::update(double learning_rate, double gradient_scale) {
+void Optimizer::update(double learning_rate, double gradient_scale) {
   for (auto& slot : slots_) ++slot.steps;
   at::parallel_for(0, static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -147,8 +148,17 @@ void AdamW::update(double learning_rate, double gradient_scale) {
   }
 }
 
-void AdamW::update_piece(const Piece& piece, double learning_rate, float gradient_scale) {
+Optimizer::Place Optimizer::place_of(const Piece& piece) {
   const auto& slot = slots_[piece.slot];
+  const auto at = slot.offset + piece.begin;
+  const auto in = [&](std::vector<float>& moments) { return moments.empty() ? nullptr : moments.data() + at; };
+  return {slot.values + piece.begin, gradients_.data_ptr<float>() + at, in(first_moments_), in(second_moments_), piece.end - piece.begin};
+}
+
+AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : Optimizer(groups, 2), options_(options) {}
+
+void AdamW::update_piece(const Piece& piece, double learning_rate, float gradient_scale) {
+  const auto& slot = slot_of(piece);
   const double rate = learning_rate * slot.learning_rate_factor;
   const auto t = static_cast<double>(slot.steps);
   const AdamWScalars scalars{
@@ -161,43 +171,38 @@ void AdamW::update_piece(const Piece& piece, double learning_rate, float gradien
       .epsilon = static_cast<float>(options_.epsilon),
       .gradient_scale = gradient_scale,
   };
-  const auto at = static_cast<size_t>(slot.offset + piece.begin);
-  adamw_elements(scalars, piece.end - piece.begin, slot.values + piece.begin, gradients_.data_ptr<float>() + at,
-                 first_moments_.data() + at, second_moments_.data() + at);
+  const auto place = place_of(piece);
+  adamw_elements(scalars, place.count, place.values, place.gradients, place.first_moments, place.second_moments);
 }
 
-void AdamW::rebuild(const std::vector<ParameterGroup>& groups) {
-  AdamW next(groups, options_);
-  for (auto& slot : next.slots_) {
-    const auto old = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& candidate) {
+void Optimizer::rebuild(const std::vector<ParameterGroup>& groups) {
+  const auto old_slots = std::exchange(slots_, {});
+  const auto old_first = std::exchange(first_moments_, {}), old_second = std::exchange(second_moments_, {});
+  for (const auto& slot : old_slots) slot.parameter.mutable_grad().reset();
+  pieces_.clear();
+  parameter_count_ = 0;
+  lay_out(groups);
+  for (auto& slot : slots_) {
+    const auto old = std::find_if(old_slots.begin(), old_slots.end(), [&](const Slot& candidate) {
       return candidate.name == slot.name && candidate.values == slot.values && candidate.count == slot.count;
     });
-    if (old == slots_.end()) continue;
-    std::copy_n(first_moments_.begin() + old->offset, slot.count, next.first_moments_.begin() + slot.offset);
-    std::copy_n(second_moments_.begin() + old->offset, slot.count, next.second_moments_.begin() + slot.offset);
+    if (old == old_slots.end()) continue;
+    if (moments_ > 0) std::copy_n(old_first.begin() + old->offset, slot.count, first_moments_.begin() + slot.offset);
+    if (moments_ > 1) std::copy_n(old_second.begin() + old->offset, slot.count, second_moments_.begin() + slot.offset);
     slot.steps = old->steps;
     slot.gradient_defined = old->gradient_defined;
     slot.gradient_nonzero = old->gradient_nonzero;
     slot.moved = old->moved;
   }
-  std::swap(slots_, next.slots_);
-  std::swap(pieces_, next.pieces_);
-  std::swap(piece_sums_, next.piece_sums_);
-  std::swap(gradients_, next.gradients_);
-  std::swap(first_moments_, next.first_moments_);
-  std::swap(second_moments_, next.second_moments_);
-  std::swap(parameter_count_, next.parameter_count_);
 }
 
-std::vector<AdamW::State> AdamW::states() {
+std::vector<Optimizer::State> Optimizer::states() {
   std::vector<State> states;
   for (auto& slot : slots_) {
-    const auto count = static_cast<size_t>(slot.count);
-    states.push_back({slot.name,
-                      slot.parameter,
-                      {first_moments_.data() + slot.offset, count},
-                      {second_moments_.data() + slot.offset, count},
-                      &slot.steps});
+    const auto in = [&](std::vector<float>& moments) {
+      return moments.empty() ? std::span<float>() : std::span(moments.data() + slot.offset, static_cast<size_t>(slot.count));
+    };
+    states.push_back({slot.name, slot.parameter, in(first_moments_), in(second_moments_), &slot.steps});
   }
   return states;
 }

@@ -11,29 +11,20 @@
 
 namespace graft::pipelines {
 
-struct AdamWOptions {
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double weight_decay = 0.0;  ///< decoupled; for groups that decay
-};
-
-/// AdamW over many small tensors as one pass over flat buffers.
+/// An update over many small tensors as one pass over flat buffers; the rules are AdamW below and Sgd (pipelines/sgd.h).
 ///
-/// Gradients and moments of all tensors lie one after the other in three fp32 buffers; each tensor's grad becomes a
+/// Gradients and moments of all tensors lie one after the other in fp32 buffers; each tensor's grad becomes a
 /// view of the first, so autograd adds into it and nothing is allocated after the first step. Parameters stay where
 /// they are.
-/// Equations  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g²;
-///            p = p(1 - lr wd) - lr / (1 - b1^t) · m / (sqrt(v / (1 - b2^t)) + eps)
-/// Cost       the norm reads the gradients once; the update reads and writes all four buffers once. Parallel over
+/// Cost       the norm reads the gradients once; the update reads and writes all buffers once. Parallel over
 ///            LibTorch's threads. Deterministic: pieces and the order of sums do not depend on threads.
 /// Throws     InvalidArgument for a tensor that is no contiguous fp32 leaf on the CPU, is empty, or occurs twice (name
 ///            or storage).
-/// Source     Loshchilov and Hutter 2019, arXiv:1711.05101; rounding and order of operations as in torch.optim.AdamW.
-class AdamW {
+class Optimizer {
  public:
-  AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options);
-  ~AdamW();  ///< takes the views out of the tensors' grad
-  AdamW(const AdamW&) = delete;
-  AdamW& operator=(const AdamW&) = delete;
+  virtual ~Optimizer();  ///< takes the views out of the tensors' grad
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   /// Takes in what backward left in each tensor's grad. Call after the last backward of a step.
   void collect_gradients();
@@ -50,7 +41,7 @@ class AdamW {
   /// start anew.
   void rebuild(const std::vector<ParameterGroup>& groups);
 
-  /// One tensor with its state, for checkpoints; the spans see the optimizer's own memory.
+  /// One tensor with its state, for checkpoints; the spans see the optimizer's own memory. A moment that the rule does not keep is empty.
   struct State {
     std::string name;
     at::Tensor parameter;
@@ -61,7 +52,10 @@ class AdamW {
   int64_t parameter_count() const { return parameter_count_; }
   int64_t tensor_count() const { return static_cast<int64_t>(slots_.size()); }
 
- private:
+ protected:
+  /// `moments`: how many buffers the rule keeps beside the gradients, 0 to 2.
+  Optimizer(const std::vector<ParameterGroup>& groups, int moments);
+
   struct Slot {
     std::string name;
     at::Tensor parameter;
@@ -77,17 +71,45 @@ class AdamW {
     int64_t begin, end;  // elements of the slot's tensor
   };
 
+  /// Where a piece's numbers lie; a moment that the rule does not keep is null.
+  struct Place {
+    float *values, *gradients, *first_moments, *second_moments;
+    int64_t count;
+  };
+  Place place_of(const Piece& piece);
+  const Slot& slot_of(const Piece& piece) const { return slots_[piece.slot]; }
+  /// The rule: one step of a piece, with its gradients left at 0. Called by many threads at once.
+  virtual void update_piece(const Piece& piece, double learning_rate, float gradient_scale) = 0;
+
+ private:
   void lay_out(const std::vector<ParameterGroup>& groups);
   void add_slot(const ParameterGroup& group, const std::string& name, const at::Tensor& parameter);
-  void update_piece(const Piece& piece, double learning_rate, float gradient_scale);
 
-  AdamWOptions options_;
+  int moments_;
   std::vector<Slot> slots_;
   std::vector<Piece> pieces_;
   std::vector<double> piece_sums_;
   at::Tensor gradients_;                               // flat, padded to 64 bytes a tensor
-  std::vector<float> first_moments_, second_moments_;  // same layout
+  std::vector<float> first_moments_, second_moments_;  // same layout; empty where the rule keeps none
   int64_t parameter_count_ = 0;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0.0;  ///< decoupled; for groups that decay
+};
+
+/// Equations  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g²;
+///            p = p(1 - lr wd) - lr / (1 - b1^t) · m / (sqrt(v / (1 - b2^t)) + eps)
+/// Source     Loshchilov and Hutter 2019, arXiv:1711.05101; rounding and order of operations as in torch.optim.AdamW.
+class AdamW final : public Optimizer {
+ public:
+  AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options);
+
+ private:
+  void update_piece(const Piece& piece, double learning_rate, float gradient_scale) override;
+
+  AdamWOptions options_;
 };
 
 /// Factor that brings a gradient of norm `norm` to at most `max_norm`: max_norm / (norm + 1e-6) where that is below 1,

@@ -26,10 +26,18 @@ TensorBytes bytes_of(DType dtype, std::vector<int64_t> shape, std::span<const T>
   return {dtype, std::move(shape), std::as_bytes(values)};
 }
 
-std::vector<AdamW::State> states_by_name(AdamW& optimizer) {
+std::vector<Optimizer::State> states_by_name(Optimizer& optimizer) {
   auto states = optimizer.states();
   std::sort(states.begin(), states.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return states;
+}
+
+/// The moments that the optimizer keeps, each with the prefix of its tensors' names.
+std::vector<std::pair<std::string, std::span<float>>> moments_of(const Optimizer::State& state) {
+  std::vector<std::pair<std::string, std::span<float>>> moments;
+  if (!state.first_moment.empty()) moments.emplace_back(kFirst, state.first_moment);
+  if (!state.second_moment.empty()) moments.emplace_back(kSecond, state.second_moment);
+  return moments;
 }
 
 std::string exact(double value) {
@@ -112,15 +120,15 @@ TrainProgress read_progress(const formats::SafetensorsFile& file, const fs::path
 }
 
 /// Every copy is checked before the first one is made.
-void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path, AdamW& optimizer, const StartTensors& start) {
+void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path, Optimizer& optimizer, const StartTensors& start) {
   auto states = states_by_name(optimizer);
   std::vector<std::pair<void*, const TensorBytes*>> copies;
   for (const auto& state : states) {
     const auto shape = state.parameter.sizes().vec();
     copies.emplace_back(state.parameter.data_ptr(),
                         &tensor_like(file, path, kParameter + state.name, DType::kF32, shape));
-    copies.emplace_back(state.first_moment.data(), &tensor_like(file, path, kFirst + state.name, DType::kF32, shape));
-    copies.emplace_back(state.second_moment.data(), &tensor_like(file, path, kSecond + state.name, DType::kF32, shape));
+    for (const auto& [prefix, moment] : moments_of(state))
+      copies.emplace_back(moment.data(), &tensor_like(file, path, prefix + state.name, DType::kF32, shape));
   }
   for (const auto& [name, tensor] : start) tensor_like(file, path, kStart + name, DType::kF32, tensor.sizes().vec());
   if (file.tensors().size() != copies.size() + start.size() + 1) {
@@ -162,15 +170,14 @@ void prepare_checkpoint_dir(const fs::path& run_dir, bool resume) {
   log_info("the folder held the state of an earlier run; it is now " + aside.string());
 }
 
-void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, AdamW& optimizer, const StartTensors& start) {
+void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, Optimizer& optimizer, const StartTensors& start) {
   std::map<std::string, TensorBytes> tensors;
   std::vector<int64_t> steps;
   for (const auto& state : states_by_name(optimizer)) {
     const auto shape = state.parameter.sizes().vec();
-    const std::span<const float> values(state.parameter.const_data_ptr<float>(), state.first_moment.size());
+    const std::span<const float> values(state.parameter.const_data_ptr<float>(), static_cast<size_t>(state.parameter.numel()));
     tensors[kParameter + state.name] = bytes_of(DType::kF32, shape, values);
-    tensors[kFirst + state.name] = bytes_of<float>(DType::kF32, shape, state.first_moment);
-    tensors[kSecond + state.name] = bytes_of<float>(DType::kF32, shape, state.second_moment);
+    for (const auto& [prefix, moment] : moments_of(state)) tensors[prefix + state.name] = bytes_of<float>(DType::kF32, shape, moment);
     steps.push_back(*state.steps);
   }
   std::vector<at::Tensor> contiguous;
@@ -191,7 +198,7 @@ void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, Ada
 }
 
 std::optional<TrainProgress> load_checkpoint(const fs::path& run_dir, const std::string& fingerprint,
-                                             AdamW& optimizer, const StartTensors& start) {
+                                             Optimizer& optimizer, const StartTensors& start) {
   const auto path = checkpoint_file(run_dir);
   if (!fs::exists(path)) return std::nullopt;
   const auto file = formats::SafetensorsFile::open(path);

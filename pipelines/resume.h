@@ -31,7 +31,7 @@ using StartTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// Writes parameters, moments, what TrainTask::start_tensors() gives and progress as one file, atomically: at any moment the old state or the whole of the new
 /// one is there.
 /// Throws   IoError, for instance for a full disk; the old state stays.
-void save_checkpoint(const std::filesystem::path& run_dir, const TrainProgress& progress, AdamW& optimizer,
+void save_checkpoint(const std::filesystem::path& run_dir, const TrainProgress& progress, Optimizer& optimizer,
                      const StartTensors& start = {});
 
 /// Puts a saved state back into the optimizer and its parameters; nothing if no state was saved. Changes nothing if it
@@ -39,6 +39,6 @@ void save_checkpoint(const std::filesystem::path& run_dir, const TrainProgress& 
 /// Throws   InvalidArgument if the fingerprint differs, naming what does, or if the tensors are others; IoError for a
 ///          damaged file.
 std::optional<TrainProgress> load_checkpoint(const std::filesystem::path& run_dir, const std::string& fingerprint,
-                                             AdamW& optimizer, const StartTensors& start = {});
+                                             Optimizer& optimizer, const StartTensors& start = {});
 
 }  // namespace graft::pipelines

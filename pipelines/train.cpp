@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <memory>
 #include <optional>
 
 #include "kernels/base/error.h"
@@ -14,6 +15,7 @@
 #include "pipelines/frozen_audit.h"
 #include "pipelines/optimizer.h"
 #include "pipelines/resume.h"
+#include "pipelines/sgd.h"
 #include "pipelines/stop_signal.h"
 
 namespace graft::pipelines {
@@ -43,9 +45,16 @@ std::string text(const Parts&... parts) {
   return (part_text(parts) + ...);
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const std::vector<ParameterGroup>& groups, const TrainOptions& o) {
+  if (o.optimizer == OptimizerKind::kSgd) return std::make_unique<Sgd>(groups, SgdOptions{.momentum = o.momentum, .weight_decay = o.weight_decay});
+  return std::make_unique<AdamW>(groups, AdamWOptions{o.beta1, o.beta2, o.epsilon, o.weight_decay});
+}
+
 /// What decides the numbers of a run, beside what the caller knows. Not the total: a run may be made longer.
 std::string full_fingerprint(const TrainOptions& o) {
-  return text("accumulation=", o.accumulation, "\nlearning_rate=", o.learning_rate, "\nbetas=", o.beta1, " ", o.beta2,
+  // AdamW goes unnamed, as in the states of runs from before there was a choice.
+  const auto optimizer = o.optimizer == OptimizerKind::kSgd ? text("optimizer=sgd\nmomentum=", o.momentum, "\n") : std::string();
+  return text(optimizer, "accumulation=", o.accumulation, "\nlearning_rate=", o.learning_rate, "\nbetas=", o.beta1, " ", o.beta2,
               "\nepsilon=", o.epsilon, "\nweight_decay=", o.weight_decay, "\nschedule=", name_of(o.schedule),
               "\nwarmup_ratio=", o.warmup_ratio, "\nclip_norm=", o.clip_norm, "\n", o.fingerprint);
 }
@@ -57,6 +66,7 @@ void check_options(const TrainOptions& options) {
   expect(options.total_steps >= 1, "total_steps", "at least 1");
   expect(options.accumulation >= 1, "accumulation", "at least 1");
   expect(options.learning_rate >= 0, "learning_rate", "0 or more");
+  expect(options.momentum >= 0 && options.momentum < 1, "momentum", "0 or more, below 1");
   expect(options.warmup_ratio >= 0 && options.warmup_ratio <= 1, "warmup_ratio", "0 to 1");
   expect(options.clip_norm >= 0, "clip_norm", "0 (off) or more");
   expect(options.save_every >= 0 && options.evaluate_every >= 0, "save_every, evaluate_every", "0 or more");
@@ -70,7 +80,7 @@ class Loop {
         observers_(observers),
         fingerprint_(full_fingerprint(options)),
         warmup_(warmup_steps(options.warmup_ratio, options.total_steps)),
-        optimizer_(task.trainable_parameters(), {options.beta1, options.beta2, options.epsilon, options.weight_decay}),
+        optimizer_(make_optimizer(task.trainable_parameters(), options)),
         frozen_(task.frozen_tensors()) {}
 
   TrainReport run();
@@ -92,7 +102,7 @@ class Loop {
   const std::vector<TrainObserver*>& observers_;
   const std::string fingerprint_;
   const int64_t warmup_;
-  AdamW optimizer_;
+  const std::unique_ptr<Optimizer> optimizer_;
   const FrozenAudit frozen_;
   TrainProgress progress_;
   TrainReport report_;
@@ -123,7 +133,7 @@ void Loop::start() {
   std::optional<TrainProgress> saved;
   if (!options_.run_dir.empty()) {
     prepare_checkpoint_dir(options_.run_dir, options_.resume);
-    if (options_.resume) saved = load_checkpoint(options_.run_dir, fingerprint_, optimizer_, task_.start_tensors());
+    if (options_.resume) saved = load_checkpoint(options_.run_dir, fingerprint_, *optimizer_, task_.start_tensors());
   }
   if (saved) {
     progress_ = *saved;
@@ -152,14 +162,14 @@ void Loop::take_step(int64_t step) {
   const double learning_rate =
       options_.learning_rate * schedule_factor(options_.schedule, step, warmup_, options_.total_steps);
   const auto sums = accumulate(step, learning_rate);
-  optimizer_.collect_gradients();
+  optimizer_->collect_gradients();
   audit_gradients(step);
-  const double norm = optimizer_.gradient_norm();
+  const double norm = optimizer_->gradient_norm();
   if (!std::isfinite(norm)) fail_numbers("the gradient's norm", norm, learning_rate);
   const double gradient_scale = clip_factor(norm, options_.clip_norm);
   task_.before_step(step, gradient_scale);
-  optimizer_.update(learning_rate, gradient_scale);
-  if (task_.after_step(step)) optimizer_.rebuild(task_.trainable_parameters());
+  optimizer_->update(learning_rate, gradient_scale);
+  if (task_.after_step(step)) optimizer_->rebuild(task_.trainable_parameters());
   if (step < report_.first_step + 1) frozen_.verify(text("step ", step + 1));
 
   StepRecord record{.step = step + 1,
@@ -202,7 +212,7 @@ MicroStep Loop::accumulate(int64_t step, double learning_rate) {
 void Loop::audit_gradients(int64_t step) {
   const int64_t taken = step + 1 - report_.first_step;  // updates in this process so far
   if (taken == 0) {
-    const auto names = optimizer_.without_gradient();
+    const auto names = optimizer_->without_gradient();
     if (!names.empty()) {
       throw NumericalError({.where = text("step ", step + 1),
                             .what = "trainable tensors got no gradient: " + name_some(names),
@@ -210,7 +220,7 @@ void Loop::audit_gradients(int64_t step) {
     }
   }
   if (!options_.require_nonzero_gradients || task_.parts_may_rest()) return;
-  const auto names = optimizer_.with_zero_gradients_only();
+  const auto names = optimizer_->with_zero_gradients_only();
   if (!names.empty()) {
     throw NumericalError({.where = text("step ", step + 1),
                           .what = "the gradient of trainable tensors stays zero: " + name_some(names),
@@ -231,7 +241,7 @@ bool Loop::save_is_due() const {
 }
 
 void Loop::save_state() {
-  save_checkpoint(options_.run_dir, progress_, optimizer_, task_.start_tensors());
+  save_checkpoint(options_.run_dir, progress_, *optimizer_, task_.start_tensors());
   saved_step_ = progress_.step;
   saved_at_ = Clock::now();
 }

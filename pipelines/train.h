@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/optimizer_kind.h"
 #include "pipelines/schedule.h"
 #include "pipelines/task.h"
 
@@ -14,8 +15,10 @@ namespace graft::pipelines {
 struct TrainOptions {
   int64_t total_steps = 0;   ///< optimizer steps of the whole run
   int64_t accumulation = 1;  ///< micro steps an optimizer step
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
   double learning_rate = 2e-4;
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  ///< AdamW's
+  double momentum = 0.9;                              ///< SGD's
   double weight_decay = 0.0;
   Schedule schedule = Schedule::kCosine;
   double warmup_ratio = 0.03;  ///< share of total_steps
@@ -65,7 +68,7 @@ struct TrainReport {
 /// The only optimizer loop in the project.
 ///
 /// One step: the gradients of all micro steps, each divided by the number of loss targets of the whole step; clipping
-/// by the global norm; AdamW; then observers, evaluation and checkpoint, in this order, so that a checkpoint never
+/// by the global norm; AdamW or SGD; then observers, evaluation and checkpoint, in this order, so that a checkpoint never
 /// hides a record.
 /// Saves     run_dir/checkpoint/state.safetensors while it runs and at the end (it stays, so that a run can be made
 ///           longer), and task.save(run_dir) at the end. SIGINT and SIGTERM finish the step, save and return; a second

@@ -25,6 +25,7 @@ void validate(const TrainConfig& config, const std::string& section) {
   whole("accumulation", config.accumulation, 1);
   // No other bound: a rate that is too high shows as a loss that is no number, and that error tells where to go on.
   expect_range(key("learning_rate"), config.learning_rate, 0, std::numeric_limits<float>::max());
+  expect_range(key("momentum"), config.momentum, 0, 0.9999);
   expect_range(key("weight_decay"), config.weight_decay, 0, 10);
   expect_range(key("warmup_ratio"), config.warmup_ratio, 0, 1);
   expect_range(key("clip_norm"), config.clip_norm, 0, kMany);
@@ -46,7 +47,9 @@ int64_t total_steps(const TrainConfig& config, int64_t micro_steps_per_epoch) {
 TrainOptions train_options(const TrainConfig& config, int64_t micro_steps_per_epoch) {
   return {.total_steps = total_steps(config, micro_steps_per_epoch),
           .accumulation = config.accumulation,
+          .optimizer = config.optimizer,
           .learning_rate = config.learning_rate,
+          .momentum = config.momentum,
           .weight_decay = config.weight_decay,
           .schedule = config.schedule,
           .warmup_ratio = config.warmup_ratio,

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "peft_core/base/config.h"
+#include "pipelines/optimizer_kind.h"
 #include "pipelines/schedule.h"
 
 namespace graft::pipelines {
@@ -23,7 +24,9 @@ struct TrainConfig {
   int64_t batch_size = 4;
   int64_t max_length = 512;
   int64_t accumulation = 1;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
   double learning_rate = 2e-4;
+  double momentum = 0.9;
   double weight_decay = 0;
   Schedule schedule = Schedule::kCosine;
   double warmup_ratio = 0.03;
@@ -44,8 +47,10 @@ struct TrainConfig {
     v("batch_size", batch_size, "sequences (packed: rows of max_length tokens) in one micro step");
     v("max_length", max_length, "tokens in a sequence; longer ones are cut");
     v("accumulation", accumulation, "micro steps whose gradients one optimizer step adds up");
+    v("optimizer", optimizer, "adamw, or sgd: with momentum, which wants a higher learning rate and needs half the memory for its state");
     v("learning_rate", learning_rate, "highest learning rate, reached after the warm-up");
-    v("weight_decay", weight_decay, "decoupled decay of adapter matrices; 0: off");
+    v("momentum", momentum, "of sgd; 0: none");
+    v("weight_decay", weight_decay, "decay of adapter matrices, decoupled with adamw and part of the gradient with sgd; 0: off");
     v("schedule", schedule, "constant, linear or cosine: how the learning rate goes on after the warm-up");
     v("warmup_ratio", warmup_ratio, "share of the steps over which the learning rate rises from 0; 0: off");
     v("clip_norm", clip_norm, "largest norm of the gradient over all trainable tensors; 0: off");

@@ -49,7 +49,7 @@ pipelines::App cloud_clip() {
                .run = cloud::predict,
                .settings_help = cloud::zero_shot_settings_help},
               {.name = "views",
-               .summary = "the ten depth pictures that CLIP sees, as PNG files",
+               .summary = "the depth pictures that CLIP sees, as PNG files",
                .needs = {{Option::kInput}, {Option::kOut}},
                .takes = {Option::kConfig, Option::kSet, Option::kSeed},
                .run = cloud::views,

@@ -18,10 +18,21 @@ namespace {
 
 constexpr uint64_t kPointsSeed = 0;  // of the points that PointNet sees of a cloud: the same in every run
 
+/// What was learnt from one projection's views is of no use with another's.
+Projection projection_for(const Invocation& call, const ZeroShotConfig& config) {
+  const auto head = call.adapter.empty() ? std::nullopt : read_cloud_head(call.adapter);
+  const auto projection = head ? head->config.projection : config.projection;
+  if (projection != config.projection && call.config.find("zero_shot.projection") != nullptr)
+    throw InvalidArgument({.where = "zero_shot.projection", .what = "is not the one that " + call.adapter + " was trained with", .expected = name_of(projection),
+                           .got = name_of(config.projection), .hint = "leave it out"});
+  expect_fit(config.mode, projection);
+  return projection;
+}
+
 }  // namespace
 
 CloudLabeller::CloudLabeller(const Invocation& call, const ZeroShotConfig& config, const BaseConfig& base, std::vector<CloudClass> classes)
-    : config_(config), classes_(std::move(classes)), files_(peft::open_clip(call.model)) {
+    : config_(config), projection_(projection_for(call, config)), classes_(std::move(classes)), files_(peft::open_clip(call.model)) {
   const auto tokenizer = data::load_tokenizer(call.model);
   model_ = std::make_unique<peft::ClipModel>(files_.config, *files_.folder.weights, base_storage(base, files_.folder.weights->stored_dtype()));
   if (!call.adapter.empty())
@@ -52,8 +63,9 @@ std::vector<std::string> CloudLabeller::names() const {
 
 CloudLabeller::Labelled CloudLabeller::label(std::span<const data::PointCloud> clouds) const {
   Labelled labelled;
-  labelled.views = draw_views(clouds, side());
-  const auto logits = logits_of(labelled.views, clouds).contiguous();
+  const auto views = draw_views(clouds, side(), projection_);
+  labelled.views = shown_views(views, projection_);
+  const auto logits = logits_of(views, clouds).contiguous();
   const auto of_cloud = static_cast<size_t>(logits.size(1) * logits.size(2));
   const std::span<const float> all(logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel()));
   for (size_t i = 0; i < clouds.size(); ++i)

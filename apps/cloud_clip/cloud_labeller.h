@@ -21,9 +21,10 @@ class CloudLabeller {
   const std::vector<pipelines::CloudClass>& classes() const { return classes_; }
   std::vector<std::string> names() const;
   int64_t side() const { return model_->config().vision.image_size; }  ///< of a view, in pixels
+  pipelines::Projection projection() const { return projection_; }  ///< of the settings, or that of the run
   const std::string& fingerprint() const { return files_.folder.fingerprint; }
 
-  /// The clouds' views, (B, 10, S, S), and one answer a cloud.
+  /// The clouds' views as people look at them, (B, M, S, S) in [0, 1], and one answer a cloud.
   struct Labelled {
     at::Tensor views;
     std::vector<pipelines::CloudAnswer> answers;
@@ -31,11 +32,12 @@ class CloudLabeller {
   Labelled label(std::span<const data::PointCloud> clouds) const;
 
  private:
-  /// (B, 10, K)
+  /// (B, M, K)
   at::Tensor logits_of(const at::Tensor& views, std::span<const data::PointCloud> clouds) const;
   std::string fingerprint_with_adapter(const std::string& adapter) const;
 
   ZeroShotConfig config_;
+  pipelines::Projection projection_;
   std::vector<pipelines::CloudClass> classes_;
   peft::ClipFiles files_;
   std::unique_ptr<peft::ClipModel> model_;

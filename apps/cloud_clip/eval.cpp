@@ -82,7 +82,8 @@ void write_page(const Evaluation& job, const RunDir& run, const Invocation& call
                     {"How often the program is right when it is this sure", reliability_svg(tally)}};
   job.found.fill(report, job.input);
   report.facts = {{"Model", call.model}, {"Adapter", call.adapter.empty() ? "none" : call.adapter}, {"Data", call.data.front()}, {"Split", settings.data.split},
-                  {"Views become an answer by", name_of(settings.zero_shot.mode)}, {"Text", settings.zero_shot.prompts.text}, {"Seed", std::to_string(settings.run.seed)},
+                  {"Views become an answer by", name_of(settings.zero_shot.mode)}, {"Projection", name_of(settings.zero_shot.projection)},
+                  {"Text", settings.zero_shot.prompts.text}, {"Seed", std::to_string(settings.run.seed)},
                   {"Run", run.run_id()}, {"Command", call.command_line}};
   write_cloud_report(run.path() / "report.html", report);
 }
@@ -91,6 +92,7 @@ Json summary_of(const Evaluation& job, const RunDir& run, const Invocation& call
   auto summary = job.tally.summary();
   summary["skipped"] = job.input.skipped();
   summary["mode"] = name_of(settings.zero_shot.mode);
+  summary["projection"] = name_of(settings.zero_shot.projection);
   summary["seed"] = settings.run.seed;
   summary["split"] = settings.data.split;
   summary["data"] = call.data.front();
@@ -103,10 +105,11 @@ Json summary_of(const Evaluation& job, const RunDir& run, const Invocation& call
 }  // namespace
 
 void eval(const Invocation& call) {
-  const auto settings = read_zero_shot_settings(call);
+  auto settings = read_zero_shot_settings(call);
   if (call.data.size() != 1) throw InvalidArgument({.where = "--data", .what = "names more than one folder", .expected = "1", .got = std::to_string(call.data.size())});
   const auto data = data::labelled_clouds(call.data.front(), settings.data.choice());
   const CloudLabeller labeller(call, settings.zero_shot, settings.base, classes_for(call, data.classes));
+  settings.zero_shot.projection = labeller.projection();
   const auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
   run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = data::paths_of(data.files)});

@@ -114,7 +114,7 @@ Json summary_of(const Prediction& job, double seconds) {
   auto labels = Json::object();
   for (const auto& line : job.found.counts()) labels[line.label] = line.count;
   Json summary = {{"labelled", job.found.size()}, {"skipped", job.input.skipped()}, {"labels", labels}, {"classes", job.labeller.names()},
-                  {"mode", name_of(job.settings.zero_shot.mode)},
+                  {"mode", name_of(job.settings.zero_shot.mode)}, {"projection", name_of(job.labeller.projection())},
                   {"model", job.call.model}, {"adapter", job.call.adapter}, {"seconds", seconds}, {"run_id", job.run.run_id()}};
   if (job.settings.scene.objects) summary["scenes"] = job.scenes;
   return summary;
@@ -123,11 +123,12 @@ Json summary_of(const Prediction& job, double seconds) {
 void write_page(const Prediction& job, const Json& summary) {
   CloudReport report;
   report.title = format_count(job.found.size()) + (job.settings.scene.objects ? " objects of " : " clouds of ") + short_name(job.call.input, job.call.input);
-  report.summary = "CLIP has given each one of " + std::to_string(job.found.classes().size()) + " labels from ten depth views of its points.";
+  report.summary = "CLIP has given each one of " + std::to_string(job.found.classes().size()) + " labels from " + std::to_string(view_count(job.labeller.projection())) +
+                   " depth views of its points.";
   report.tiles = {{{"Labelled", format_count(job.found.size())}, ""}, {{"Left out", format_count(job.input.skipped())}, "see what was read"},
                   {{"Time", format_duration(summary["seconds"])}, "for reading, views and CLIP"}};
   job.found.fill(report, job.input);
-  report.facts = {{"Model", job.call.model}, {"Adapter", job.call.adapter.empty() ? "none" : job.call.adapter}, {"Views become an answer by", summary["mode"]},
+  report.facts = {{"Model", job.call.model}, {"Adapter", job.call.adapter.empty() ? "none" : job.call.adapter}, {"Views become an answer by", summary["mode"]}, {"Projection", summary["projection"]},
                   {"Text", job.settings.zero_shot.prompts.text}, {"Seed", std::to_string(job.settings.run.seed)}, {"Run", job.run.run_id()}, {"Command", job.call.command_line}};
   write_cloud_report(job.run.path() / "report.html", report);
 }
@@ -140,6 +141,7 @@ void predict(const Invocation& call) {
   auto classes = classes_of(call);
   CloudInput input(call.input, settings.input, static_cast<uint64_t>(settings.run.seed));
   CloudLabeller labeller(call, settings.zero_shot, settings.base, std::move(classes));
+  settings.zero_shot.projection = labeller.projection();
   auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
   run.write_manifest({.app = call.app, .command_line = call.command_line, .seed = settings.run.seed, .model = call.model, .data = {}});

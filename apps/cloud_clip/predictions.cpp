@@ -17,7 +17,6 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr int64_t kSheetColumns = 5;
 constexpr Colour kFrame = {44, 140, 70};
 
 /// A field of a CSV file, quoted where it has to be.
@@ -79,7 +78,7 @@ std::vector<Picture> view_pictures(const at::Tensor& views, int64_t index) {
 Picture views_sheet(const at::Tensor& views, int64_t index, const std::vector<int64_t>& kept) {
   std::vector<bool> framed(static_cast<size_t>(views.size(1)), false);
   for (const auto m : kept) framed[static_cast<size_t>(m)] = true;
-  return sheet_of(view_pictures(views, index), kSheetColumns, framed, kFrame);
+  return sheet_of(view_pictures(views, index), views.size(1) % 5 == 0 ? 5 : 3, framed, kFrame);  // ten views, or six
 }
 
 std::string short_name(const std::string& file, const std::filesystem::path& input) {

@@ -14,7 +14,7 @@ constexpr const char* kNoneLabel = "none of these";
 /// The class that an answer is taken for, or pipelines::kNoneOfThese where the settings think it too unsure.
 int32_t label_of(const pipelines::CloudAnswer& answer, const PredictConfig& config);
 
-/// The ten views of cloud `index` of a batch (B, M, S, S) on one sheet; those that had a say framed.
+/// The views of cloud `index` of a batch (B, M, S, S), values in [0, 1], on one sheet; those that had a say framed.
 pipelines::Picture views_sheet(const at::Tensor& views, int64_t index, const std::vector<int64_t>& kept);
 std::vector<pipelines::Picture> view_pictures(const at::Tensor& views, int64_t index);
 

@@ -13,9 +13,9 @@ namespace {
 
 constexpr int64_t kSide = 224;  // what CLIP's image towers take
 
-void write_views(const std::filesystem::path& folder, const data::PointCloud& cloud) {
+void write_views(const std::filesystem::path& folder, const data::PointCloud& cloud, Projection projection) {
   std::filesystem::create_directories(folder);
-  const auto views = draw_views({&cloud, 1}, kSide);
+  const auto views = shown_views(draw_views({&cloud, 1}, kSide, projection), projection);
   const auto pictures = view_pictures(views, 0);
   for (size_t m = 0; m < pictures.size(); ++m) write_png(folder / ((m < 9 ? "view_0" : "view_") + std::to_string(m + 1) + ".png"), pictures[m]);
   write_png(folder / "sheet.png", views_sheet(views, 0, {}));
@@ -32,7 +32,7 @@ void views(const Invocation& call) {
     if (!cloud) continue;
     const std::filesystem::path folder = call.out_dir;
     const auto own = input.size() == 1 ? folder : folder / (std::to_string(i + 1) + "_" + plain_name(cloud->source));
-    write_views(own, *cloud);
+    write_views(own, *cloud, settings.zero_shot.projection);
     drawn.push_back({{"file", cloud->source}, {"folder", own.string()}, {"points", cloud->size()}, {"up", data::name_of(input.up_of(i))}});
   }
   for (const auto& line : input.lines())

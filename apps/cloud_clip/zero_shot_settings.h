@@ -26,11 +26,13 @@ struct InputConfig {
 /// The section `zero_shot`: from views to an answer.
 struct ZeroShotConfig {
   pipelines::ZeroShotMode mode = pipelines::ZeroShotMode::kEntropy;
+  pipelines::Projection projection = pipelines::Projection::kPointclipV2;
   pipelines::PromptConfig prompts;
 
   template <class V>
   void visit(V& v) {
     v("mode", mode, "how views become one answer: mean, entropy (the surer half), pointclip, pointclip_v2 (fixed weights of the views)");
+    v("projection", projection, "how clouds become pictures: pointclip_v2, pointclip (its six views), pointclip_ten; with --adapter, that of the run");
     prompts.visit(v);
   }
 };

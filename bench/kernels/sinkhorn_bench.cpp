@@ -1,6 +1,7 @@
 // Times of kernels/sinkhorn, value and gradient for x, beside the same steps written with LibTorch's operators in fp32, in turns: medians in ms
-// and the median of the ratios of neighbours, with its smallest and largest. Random distributions and random features. Argument: seconds a
-// case (default 1). Ends with 4 where the two sides' results differ.
+// and the median of the ratios of neighbours, with its smallest and largest. Random distributions over 5 classes and random features of width 128.
+// Argument: seconds a case (default 1). Ends with 4 where the two sides' results differ. Lines of columns parted by tabs, from which
+// bench/sinkhorn/compare_torch.py makes a table.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -9,11 +10,12 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
 #include <vector>
 
+#include "bench/kernels/exponential_ceiling.h"
 #include "bench/machine/timing.h"
 #include "kernels/ops/sinkhorn_op.h"
+#include "kernels/sinkhorn/problem.h"
 
 namespace graft::bench {
 namespace {
@@ -68,24 +70,35 @@ at::Tensor gradient_of(Divergence divergence, const at::Tensor& x, const at::Ten
 
 double difference(const at::Tensor& a, const at::Tensor& b) { return ((a - b).abs().max() / b.abs().max()).item<double>(); }
 
-bool measure(const char* what, const at::Tensor& x, const at::Tensor& y, double seconds) {
+/// Exponentials that a value with its gradient for x cannot do without: one for each entry of the four matrices of costs and each update of the
+/// potentials, and two for each entry of the two matrices that pull at x (the plan, and the sum that it is divided by).
+double exponentials(const at::Tensor& x, const at::Tensor& y) {
+  const auto n = static_cast<double>(x.size(0)), m = static_cast<double>(y.size(0));
+  const kernels::TwoBatches<float> batches{x.const_data_ptr<float>(), x.size(0), y.const_data_ptr<float>(), y.size(0), x.size(1)};
+  const auto averaged = kernels::detail::epsilons(kernels::detail::diameter_of(batches), {.blur = kBlur}).size();
+  return static_cast<double>(averaged + 2) * (n + m) * (n + m) + 2 * n * (n + m);
+}
+
+/// Prints a line; false where the two sides' results differ.
+bool measure(const char* what, const at::Tensor& x, const at::Tensor& y, double seconds, double ceiling) {
   const double apart = std::max(difference(ours(x, y), with_libtorch(x, y)), difference(gradient_of(ours, x, y), gradient_of(with_libtorch, x, y)));
   const auto turns = in_turns({[&] { gradient_of(ours, x, y); }}, {[&] { gradient_of(with_libtorch, x, y); }}, {seconds, 5});
-  std::printf("%-22s %4ld and %4ld x %4ld  %8.3f ms  LibTorch %8.3f ms  %6.1f times as fast (%.1f to %.1f)  furthest apart %.1e\n", what,
-              static_cast<long>(x.size(0)), static_cast<long>(y.size(0)), static_cast<long>(x.size(1)), turns.ours.median * 1e3, turns.theirs.median * 1e3,
-              turns.ratio.median, turns.ratio.smallest, turns.ratio.largest, apart);
+  const double share = exponentials(x, y) / turns.ours.median / ceiling;
+  std::printf("%s\t%ld\t%ld\t%.4f\t%.4f\t%.1f\t%.1f\t%.1f\t%d\t%.2f\t%.1e\n", what, static_cast<long>(x.size(0)), static_cast<long>(x.size(1)),
+              turns.ours.median * 1e3, turns.theirs.median * 1e3, turns.ratio.median, turns.ratio.smallest, turns.ratio.largest, turns.rounds, share, apart);
   return apart < 1e-3;  // LibTorch's potentials are fp32, divided by a blur of 0.05
 }
 
 bool measure_all(double seconds) {
   at::manual_seed(7);
+  const double ceiling = exponentials_per_second();
+  std::printf("# threads\t%d\texponentials a second and core\t%.3e\n", at::get_num_threads(), ceiling);
+  std::printf("points of\tpoints\twidth\tours_ms\tlibtorch_ms\tratio\tsmallest\tlargest\trounds\tcores_of_exponentials\tfurthest_apart\n");
   bool good = true;
-  for (const int64_t n : {18, 64, 251}) {
-    good &= measure("probabilities", at::randn({n, 10}).mul_(2).softmax(-1), at::randn({n, 10}).softmax(-1), seconds);
-    for (const int64_t width : {512, 1024}) {
-      const double length = 1 / std::sqrt(static_cast<double>(width));
-      good &= measure("features", at::randn({n, width}) * length, at::randn({n, width}) * length + length / 2, seconds);
-    }
+  for (const int64_t n : {16, 32, 64, 128, 256}) {
+    good &= measure("probabilities", at::randn({n, 5}).mul_(2).softmax(-1), at::randn({n, 5}).softmax(-1), seconds, ceiling);
+    const double length = 1 / std::sqrt(128.0);
+    good &= measure("features", at::randn({n, 128}) * length, at::randn({n, 128}) * length + length / 2, seconds, ceiling);
   }
   return good;
 }

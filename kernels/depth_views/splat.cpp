@@ -25,17 +25,19 @@ Matrix about_z(double a) { return {std::cos(a), -std::sin(a), 0, std::sin(a), st
 std::vector<Rotation> standard_views() {
   constexpr double kPi = 3.14159265358979323846;
   std::vector<Rotation> views;
-  const auto add = [&](double x, double y, double lean) {
-    const auto matrix = product(about_y(lean), product(about_x(x), product(about_y(y), about_z(kPi / 2))));
-    Rotation& view = views.emplace_back();
-    std::transform(matrix.begin(), matrix.end(), view.begin(), [](double value) { return static_cast<float>(value); });
-  };
-  for (const double x : {0.25, 0.75, 1.25, 1.75, 0.0, 0.5, 1.0, 1.5}) add(x * kPi, 0, kPi / 9);
-  for (const double y : {-0.5, 0.5}) add(0, y * kPi, kPi / 15);
+  for (const double x : {0.25, 0.75, 1.25, 1.75, 0.0, 0.5, 1.0, 1.5}) views.push_back(detail::turned(x * kPi, 0, kPi / 2, kPi / 9));
+  for (const double y : {-0.5, 0.5}) views.push_back(detail::turned(0, y * kPi, kPi / 2, kPi / 15));
   return views;
 }
 
 namespace detail {
+
+Rotation turned(double x, double y, double z, double lean) {
+  const auto matrix = product(about_y(lean), product(about_x(x), product(about_y(y), about_z(z))));
+  Rotation view;
+  std::transform(matrix.begin(), matrix.end(), view.begin(), [](double value) { return static_cast<float>(value); });
+  return view;
+}
 
 Frame frame_of(std::span<const float> points, const Rotation& view) {
   std::array<float, 3> low{}, high{};

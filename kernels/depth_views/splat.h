@@ -50,6 +50,9 @@ GRAFT_HOST_DEVICE inline Frame frame_between(const std::array<float, 3>& low, co
 
 Frame frame_of(std::span<const float> points, const Rotation& view);
 
+/// R_y(lean) R_x(x) R_y(y) R_z(z), angles in radians.
+Rotation turned(double x, double y, double z, double lean);
+
 /// The rotated point in the frame -> its cell.
 GRAFT_HOST_DEVICE inline Splat splat_of(const std::array<float, 3>& p, const Frame& frame) {
   constexpr float kHalf = kDepthGrid / 2, kBehind = 0.2f;  // share of the depth that stays free behind the cloud

@@ -30,7 +30,7 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   MemoryPlan plan;
   plan.weights = demand.weight_bytes;
   plan.adapters = 4 * demand.trainable;
-  plan.optimizer = 12 * demand.trainable;
+  plan.optimizer = 4 * (1 + demand.moments) * demand.trainable;
   const int64_t kept = demand.checkpointing ? c.layers * c.hidden_size + kept_per_token(c) : c.layers * kept_per_token(c);
   const int64_t value_bytes = demand.compute == at::kFloat ? 4 : 2;
   plan.activations = demand.tokens * value_bytes * (kept + backward_per_token(c));

@@ -14,6 +14,7 @@ struct MemoryDemand {
   int64_t weight_bytes = 0;         ///< frozen matrices as stored
   int64_t largest_matrix = 0;       ///< weights of the largest matrix that is expanded before a product; 0: none is
   int64_t trainable = 0;            ///< parameters
+  int64_t moments = 2;              ///< numbers that the optimizer keeps for each of them beside its gradient
   int64_t tokens = 0;               ///< tokens of one micro step
   at::ScalarType compute = at::kFloat;  ///< of activations
   bool checkpointing = false;       ///< activations of one layer at a time
@@ -23,7 +24,7 @@ struct MemoryDemand {
 struct MemoryPlan {
   int64_t weights = 0;       ///< the frozen base
   int64_t adapters = 0;      ///< fp32 values
-  int64_t optimizer = 0;     ///< gradients and two moments
+  int64_t optimizer = 0;     ///< gradients and moments
   int64_t activations = 0;   ///< kept for the backward pass, and its largest temporaries
   int64_t head = 0;          ///< one block of logits and the head's gradient
   int64_t scratch = 0;       ///< expanded weights

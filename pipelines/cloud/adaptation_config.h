@@ -4,6 +4,7 @@
 #include <string>
 
 #include "peft_core/base/config.h"
+#include "pipelines/cloud/projection.h"
 
 namespace graft::pipelines {
 
@@ -33,6 +34,7 @@ struct CloudConfig {
   CloudMode mode = CloudMode::kOurs;
   Part towers = Part::kVision;
   Part prompts = Part::kBoth;
+  Projection projection = Projection::kPointclipV2;
   ViewChoice views = ViewChoice::kEntropy;
   CloudHead head = CloudHead::kNone;
   double head_ratio = 0.6;
@@ -47,6 +49,7 @@ struct CloudConfig {
     v("mode", mode, "ours, paper or released: CLIPoint3D with its faults mended, as written, or as its code does it");
     v("towers", towers, "none, vision, text or both: where the method's adapters stand, unless method.targets says so");
     v("prompts", prompts, "none, vision, text or both: learnt tokens in the text, and in place of each picture's first patches");
+    v("projection", projection, "pointclip_v2 (ten views), pointclip (its six) or pointclip_ten (of its few-shot method): how clouds become pictures");
     v("views", views, "entropy: the surer half of a cloud's views decides; all: every view");
     v("head", head, "none, or pointclip_adapter: PointCLIP's few-shot adapter between the views");
     v("head_ratio", head_ratio, "share of the adapter's feature in a view's feature");

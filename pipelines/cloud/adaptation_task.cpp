@@ -49,8 +49,8 @@ AdaptationTask::AdaptationTask(AdaptedClip& clip, peft::Attachment* attachment, 
 }
 
 BatchOptions AdaptationTask::batch_options(uint64_t seed, bool augment) const {
-  return {.side = clip_.model().config().vision.image_size, .points = clip_.wants_points() ? clip_.config().points : 0, .augment = augment,
-          .seed = seed};
+  return {.side = clip_.model().config().vision.image_size, .projection = clip_.config().projection,
+          .points = clip_.wants_points() ? clip_.config().points : 0, .augment = augment, .seed = seed};
 }
 
 CloudBatch AdaptationTask::source_batch(const std::vector<int64_t>& places, uint64_t seed) const {
@@ -129,7 +129,7 @@ MicroStep AdaptationTask::accumulate_gradients(int64_t step, int64_t micro, doub
 
   const auto count = static_cast<double>(result.target_count);
   result.loss_sum = loss.item<double>() * count;
-  result.token_count = result.target_count * AdaptedClip::kViews;
+  result.token_count = result.target_count * view_count(clip_.config().projection);
   auto scaled = loss * (count * loss_scale);
   if (attachment_ != nullptr)
     if (const auto extra = attachment_->auxiliary_loss(); extra.defined())

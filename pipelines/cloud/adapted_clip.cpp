@@ -41,7 +41,7 @@ AdaptedClip::AdaptedClip(peft::ClipModel& model, const TextEncoder& encoder, std
   draw = generator(seed, "picture prompt");
   if (in_vision(config_.prompts)) start_picture_prompt(draw);
   draw = generator(seed, "view adapter");
-  if (config_.head == CloudHead::kPointclipAdapter) view_adapter_ = ViewAdapter(kViews, model_.config().joint, config_.head_ratio, draw);
+  if (config_.head == CloudHead::kPointclipAdapter) view_adapter_ = ViewAdapter(view_count(config_.projection), model_.config().joint, config_.head_ratio, draw);
 }
 
 /// In mode ours the context begins as the words that it stands in place of, and the attention adds nothing yet.
@@ -58,7 +58,7 @@ void AdaptedClip::start_text_prompt(at::Generator& draw) {
   descriptions_ = mean_descriptions(model_, texts_.descriptions);
 }
 
-/// In mode ours the tokens begin as what they stand in place of: patches of the white background.
+/// In mode ours the tokens begin as what they stand in place of: patches of the background.
 void AdaptedClip::start_picture_prompt(at::Generator& draw) {
   const auto& shape = model_.config().vision;
   const int64_t width = shape.encoder.width, side = shape.image_size / shape.patch_size;
@@ -67,9 +67,10 @@ void AdaptedClip::start_picture_prompt(at::Generator& draw) {
                            .expected = "at most " + std::to_string(side * side), .got = std::to_string(config_.context_tokens)});
   const bool ours = config_.mode == CloudMode::kOurs;
   if (ours) {
-    auto white = parameter_named(model_, "vision_model.embeddings.patch_embedding.weight").flatten(1).sum(1);
-    if (const auto bias = parameter_named(model_, "vision_model.embeddings.patch_embedding.bias"); bias.defined()) white = white + bias;
-    picture_tokens_ = leaf(white.expand({config_.context_tokens, width}));
+    const auto weight = parameter_named(model_, "vision_model.embeddings.patch_embedding.weight");
+    auto empty = weight.flatten(1).sum(1) * background_of(config_.projection);
+    if (const auto bias = parameter_named(model_, "vision_model.embeddings.patch_embedding.bias"); bias.defined()) empty = empty + bias;
+    picture_tokens_ = leaf(empty.expand({config_.context_tokens, width}));
   } else {
     picture_tokens_ = leaf(at::empty({config_.context_tokens, width}, at::kFloat).normal_(0, 0.02, draw));
   }

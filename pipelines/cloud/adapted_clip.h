@@ -28,8 +28,6 @@ struct CloudScores {
 /// To be made before adapters are attached: descriptions are read by the frozen text tower.
 class AdaptedClip {
  public:
-  static constexpr int64_t kViews = 10;
-
   /// `model` outlives it. Random starts follow `seed`.
   AdaptedClip(peft::ClipModel& model, const TextEncoder& encoder, std::vector<std::string> classes, CloudConfig config, uint64_t seed);
 

@@ -96,7 +96,7 @@ CloudBatch cloud_batch(const CloudSet& set, std::span<const int64_t> indices, co
     if (!set.labels.empty()) labels.push_back(set.labels[at]);
   }
   CloudBatch batch;
-  batch.views = draw_views(clouds, options.side);
+  batch.views = draw_views(clouds, options.side, options.projection);
   if (options.points > 0) batch.points = points_of(clouds, options.points, options.seed);
   if (!set.labels.empty()) batch.labels = at::tensor(labels, at::kLong);
   return batch;

@@ -8,6 +8,7 @@
 
 #include "data_loaders/cloud/cloud_folder.h"
 #include "data_loaders/cloud/preparation.h"
+#include "pipelines/cloud/projection.h"
 
 namespace graft::pipelines {
 
@@ -27,13 +28,14 @@ CloudSet read_clouds(const data::LabelledClouds& listed, const data::Preparation
 
 /// What a model is given of some clouds.
 struct CloudBatch {
-  at::Tensor views;   ///< (B, 10, S, S)
+  at::Tensor views;   ///< (B, M, S, S)
   at::Tensor points;  ///< (B, N, 3); undefined if not wanted
   at::Tensor labels;  ///< (B) int64; undefined for a target
 };
 
 struct BatchOptions {
   int64_t side = 224;    ///< S
+  Projection projection = Projection::kPointclipV2;
   int64_t points = 0;    ///< N; 0: none are wanted
   bool augment = false;  ///< turned about the vertical at random, and points moved a little (deviation 0.01, at most 0.05)
   double scanned = 0;    ///< share of the clouds that are seen as a sensor sees them (as_scanned()), if `augment`

@@ -40,6 +40,12 @@ std::string name_of(ZeroShotMode mode) {
   return std::find_if(names.begin(), names.end(), [&](const auto& pair) { return pair.second == mode; })->first;
 }
 
+void expect_fit(ZeroShotMode mode, Projection projection) {
+  if (mode != ZeroShotMode::kPointclipV2 || projection == Projection::kPointclipV2) return;
+  throw InvalidArgument({.where = "zero_shot.mode", .what = "pointclip_v2 has weights for the views of projection pointclip_v2 only", .expected = "mean, entropy or pointclip",
+                         .got = "projection " + name_of(projection)});
+}
+
 std::vector<double> softmax(std::span<const double> logits) {
   const double top = *std::max_element(logits.begin(), logits.end());
   std::vector<double> shares;

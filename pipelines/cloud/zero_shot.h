@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "peft_core/base/config.h"
+#include "pipelines/cloud/projection.h"
 
 namespace graft::pipelines {
 
@@ -23,6 +24,9 @@ inline EnumNames<ZeroShotMode> config_names(ZeroShotMode) {
 }
 
 std::string name_of(ZeroShotMode mode);
+
+/// Throws InvalidArgument for pointclip_v2 with another projection: its weights belong to the ten views of that one.
+void expect_fit(ZeroShotMode mode, Projection projection);
 
 /// Scores of one cloud: M views, K classes, row by row.
 struct ViewLogits {

@@ -57,6 +57,7 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) 
 
 TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const TrainConfig& config) {
   auto demand = memory_demand(language, tokens_of_micro_step(samples, config));
+  if (config.optimizer == OptimizerKind::kSgd) demand.moments = config.momentum > 0 ? 1 : 0;
   TrainingPlan plan;
   plan.available = read_memory_figures().available;
   // What is loaded already is no longer counted as free.

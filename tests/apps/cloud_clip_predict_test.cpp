@@ -171,6 +171,45 @@ TEST_F(PredictCommand, ViewsAreTenPicturesAndASheet) {
   EXPECT_THAT(read_text(folder / "views" / "view_10.png"), HasSubstr("PNG"));
 }
 
+TEST_F(PredictCommand, PointclipsOwnProjectionHasSixViews) {
+  const auto file = fs::directory_iterator(folder / "clouds" / "ball")->path().string();
+  const auto outcome = cloud_clip({"views", "--input", file, "--out", at("views"), "--set", "zero_shot.projection=pointclip"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "views"), {}), 7);
+  ASSERT_EQ(predict("run", {"zero_shot.projection=pointclip", "zero_shot.mode=pointclip"}).code, 0);
+  for (const auto& line : lines_of(folder / "run" / "predictions.jsonl")) {
+    EXPECT_EQ(line["view_entropy"].size(), 6u);
+    EXPECT_EQ(line["kept_views"].size(), 6u);
+  }
+  EXPECT_EQ(Json::parse(read_text(folder / "run" / "summary.json"))["projection"], "pointclip");
+  const auto weights = predict("none", {"zero_shot.projection=pointclip", "zero_shot.mode=pointclip_v2"});
+  EXPECT_EQ(weights.code, 2);
+  EXPECT_THAT(weights.err, HasSubstr("zero_shot.mode"));
+}
+
+TEST_F(PredictCommand, AnAdapterBringsItsProjectionAlong) {
+  const auto trained = cloud_clip({"train", "--model", at("model"), "--data", at("clouds"), "--out", at("adapter"), "--set", "cloud.projection=pointclip",
+                                   "cloud.head=pointclip_adapter", "cloud.towers=none", "cloud.prompts=none", "train.max_steps=1", "input.up=z", "cloud.text=a {}."});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const auto with_adapter = [&](const std::string& command, const std::string& out, const Words& settings = {}) {
+    Words words = {command, "--model", at("model"), "--adapter", at("adapter"), "--out", at(out), "--quiet"};
+    const bool predicts = command == "predict";
+    words.insert(words.end(), {predicts ? "--input" : "--data", at("clouds")});
+    if (predicts) words.insert(words.end(), {"--classes", "ball,board,pole"});
+    return run(words, settings);
+  };
+  for (const std::string command : {"predict", "eval"}) {
+    const auto outcome = with_adapter(command, command);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(lines_of(folder / command / "predictions.jsonl")[0]["view_entropy"].size(), 6u);
+    EXPECT_THAT(read_text(folder / command / "config.yaml"), HasSubstr("projection: pointclip "));
+  }
+  EXPECT_EQ(with_adapter("predict", "same", {"zero_shot.projection=pointclip"}).code, 0);
+  const auto other = with_adapter("predict", "other", {"zero_shot.projection=pointclip_v2"});
+  EXPECT_EQ(other.code, 2);
+  EXPECT_THAT(other.err, HasSubstr("zero_shot.projection"));
+}
+
 /// Ground of 20 m x 20 m, and two cubes of 1 m that stand on it.
 void write_scene(const fs::path& file) {
   std::ostringstream text;

@@ -61,6 +61,7 @@ int child(int argc, char** argv) {
   auto options = toy_options(run, kSteps);
   options.resume = true;
   if (const auto every = argument(argc, argv, "save_every"); every > 0) options.save_every = every;
+  if (argument(argc, argv, "sgd") > 0) options.optimizer = OptimizerKind::kSgd;
   task.before_micro = [&](int64_t step, int64_t micro) {
     if (step == argument(argc, argv, "kill_step") && micro == argument(argc, argv, "kill_micro")) ::raise(SIGKILL);
     if (step == argument(argc, argv, "cut_step")) limit_file_size(1'000'000);
@@ -127,6 +128,22 @@ TEST(Resume, AfterAKillAtAnyPointEqualsAnUndisturbedRun) {
     ASSERT_EQ(run_child(run.path()), 0);
     EXPECT_EQ(lines_of(run / "log.txt"), expected_lines()) << "killed in step " << step;
   }
+}
+
+TEST(Resume, SgdAfterAKillEqualsAnUndisturbedRun) {
+  ToyTask task(kWidth);
+  ExactLog undisturbed;
+  auto options = toy_options({}, kSteps);
+  options.optimizer = OptimizerKind::kSgd;
+  train(task, options, {&undisturbed});
+  EXPECT_NE(undisturbed.lines, expected_lines());
+  const TempDir run;
+  ASSERT_TRUE(died_of(run_child(run.path(), {"sgd=1", "kill_step=7", "kill_micro=1"}), SIGKILL));
+  const auto state = formats::SafetensorsFile::open(checkpoint_file(run.path()));
+  EXPECT_TRUE(state.tensors().contains("first_moment/layer.first"));
+  EXPECT_FALSE(state.tensors().contains("second_moment/layer.first"));
+  ASSERT_EQ(run_child(run.path(), {"sgd=1"}), 0);
+  EXPECT_EQ(lines_of(run / "log.txt"), undisturbed.lines);
 }
 
 TEST(Resume, AfterDeathInTheMiddleOfWritingTheStateKeepsTheOldOne) {
@@ -250,6 +267,10 @@ TEST(Resume, NamesWhatDiffersFromTheSavedRun) {
   options.resume = true;
   options.learning_rate = 0.5;
   EXPECT_THAT(refusal(run.path(), options), AllOf(HasSubstr("learning_rate 0.02"), HasSubstr("learning_rate 0.5")));
+  options = toy_options(run.path(), 8);
+  options.resume = true;
+  options.optimizer = OptimizerKind::kSgd;
+  EXPECT_THAT(refusal(run.path(), options), AllOf(HasSubstr("optimizer (absent)"), HasSubstr("optimizer sgd")));
 }
 
 TEST(Resume, RefusesTensorsOfAnotherShape) {

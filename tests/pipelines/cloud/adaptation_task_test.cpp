@@ -171,16 +171,52 @@ TEST(AdaptationTask, RestoresItsStart) {
   for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(at::equal(before[i], after[i]));
 }
 
-TEST(AdaptedClip, OursStartsAsClipWithItsHandWrittenText) {
+class Projections : public ::testing::TestWithParam<Projection> {
+ protected:
+  static CloudConfig config(Part prompts) {
+    auto config = config_of(CloudMode::kOurs, prompts);
+    config.projection = GetParam();
+    return config;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, Projections, ::testing::Values(Projection::kPointclipV2, Projection::kPointclip, Projection::kPointclipTen));
+
+TEST_P(Projections, OursStartsAsClipWithItsHandWrittenText) {
+  const auto projection = GetParam();
   const auto model = tiny_clip();
-  const AdaptedClip plain(*model, letter_encoder(), {"ball", "pole"}, config_of(CloudMode::kOurs, Part::kNone), 1);
-  const AdaptedClip prompted(*model, letter_encoder(), {"ball", "pole"}, config_of(CloudMode::kOurs), 1);
+  const AdaptedClip plain(*model, letter_encoder(), {"ball", "pole"}, config(Part::kNone), 1);
+  const AdaptedClip prompted(*model, letter_encoder(), {"ball", "pole"}, config(Part::kBoth), 1);
   EXPECT_TRUE(at::allclose(plain.texts({}), prompted.texts({}), 1e-5, 1e-6));
-  auto views = at::rand({2, AdaptedClip::kViews, 32, 32});
-  views.narrow(2, 0, 8).fill_(1);  // the first row of patches: background
+  auto views = at::rand({2, view_count(projection), 32, 32});
+  views.narrow(2, 0, 8).fill_(background_of(projection));  // the first row of patches
   const auto texts = plain.texts({}), points = at::rand({2, 16, 3});
   const auto a = plain.forward(views, {}, texts, {}), b = prompted.forward(views, points, texts, {});
   EXPECT_TRUE(at::allclose(a.logits, b.logits, 1e-4, 1e-4));  // a patch's own sum against the sum of its weights
+}
+
+// PointCLIP's adapter has a width for each view; so do the views of the batches, the saved file, and the tokens that a step counts.
+TEST_P(Projections, PointclipsAdapterHasTheirNumberOfViews) {
+  const auto views = view_count(GetParam());
+  auto with_adapter = config(Part::kNone);
+  with_adapter.head = CloudHead::kPointclipAdapter;
+  LossConfig only;
+  only.confidence = only.transport = only.prototype = 0;
+  const TempDir run;
+  const Learner setup(with_adapter, only, /*adapters=*/false, /*with_target=*/false);
+  for (const auto& [name, leaf] : setup.trained())
+    if (name == "view_adapter.together.weight") { EXPECT_EQ(leaf.size(1), views * setup.model->config().joint); }
+  EXPECT_EQ(setup.task->accumulate_gradients(0, 0, 1).token_count, 6 * views);
+  const auto report = train(*setup.task, steps(40, run.path()));
+  EXPECT_LT(report.last_loss, report.first_loss);
+  const auto model = tiny_clip();
+  const auto loaded = load_adapted(*model, "", letter_encoder(), run.path(), {});
+  EXPECT_EQ(loaded.clip->config().projection, GetParam());
+  AdaptedClip other(*model, letter_encoder(), {"ball", "board", "pole"}, with_adapter, 1);
+  EXPECT_NO_THROW(other.load(run.path()));
+  with_adapter.projection = views == 6 ? Projection::kPointclipTen : Projection::kPointclip;
+  AdaptedClip of_other_views(*model, letter_encoder(), {"ball", "board", "pole"}, with_adapter, 1);
+  EXPECT_THROW(of_other_views.load(run.path()), InvalidArgument);
 }
 
 TEST(AdaptedClip, ReleasedModeLeavesItsPicturePromptsUntrained) {

@@ -43,6 +43,14 @@ TEST(ZeroShot, V2WeighsItsTenViewsAndRefusesOthers) {
   EXPECT_THROW(answered(ZeroShotMode::kPointclipV2), InvalidArgument);
 }
 
+TEST(ZeroShot, V2sWeightsBelongToItsOwnViews) {
+  EXPECT_NO_THROW(expect_fit(ZeroShotMode::kPointclipV2, Projection::kPointclipV2));
+  for (const auto projection : {Projection::kPointclip, Projection::kPointclipTen}) {
+    EXPECT_THROW(expect_fit(ZeroShotMode::kPointclipV2, projection), InvalidArgument);
+    EXPECT_NO_THROW(expect_fit(ZeroShotMode::kPointclip, projection));
+  }
+}
+
 TEST(ZeroShot, TiedViewsAllStay) {
   const std::vector<float> same(10 * 3, 1.0f);
   const auto answer = answer_of({.values = same, .classes = 3}, ZeroShotMode::kEntropy);

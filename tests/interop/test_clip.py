@@ -2,11 +2,13 @@
 
 import subprocess
 
+import numpy
 import pytest
 import torch
+from PIL import Image
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
 import adapters
 import program
@@ -89,3 +91,26 @@ def test_lora_made_by_peft(name, tmp_path):
     expected = theirs(PeftModel.from_pretrained(CLIPModel.from_pretrained(tmp_path / "model"), tmp_path / "adapter").eval())
     assert (expected - before).abs().max() > 0.01
     assert (ours(tmp_path / "model", tmp_path, "--adapter", tmp_path / "adapter") - expected).abs().max() < TOLERANCE * float(expected.abs().max())
+
+
+def test_what_pretrain_writes_is_a_clip_of_transformers(tmp_path):
+    done = subprocess.run([str(CLOUD_CLIP), "pretrain", "--out", str(tmp_path / "model"), "--quiet", "--set", "train.max_steps=2", "train.batch_size=4",
+                           "train.held_out=1"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    model = CLIPModel.from_pretrained(tmp_path / "model").eval()
+    processor = CLIPProcessor.from_pretrained(tmp_path / "model", use_fast=False)
+    side = model.config.vision_config.image_size
+    pictures = [numpy.random.default_rng(i).integers(0, 256, (side, side, 3), dtype=numpy.uint8) for i in range(3)]
+    words = ["point cloud depth map of a car.", "a tree", "point cloud depth map of a night stand."]
+    given = processor(text=words, images=[Image.fromarray(p) for p in pictures], return_tensors="pt", padding=True)
+    # A picture of the right size goes through as it is, scaled to [0, 1].
+    assert (given["pixel_values"] - torch.tensor(numpy.stack(pictures)).permute(0, 3, 1, 2) / 255).abs().max() < 1e-6
+    with torch.no_grad():
+        expected = model(**given).logits_per_image
+    ids = [row[mask.bool()].to(torch.int32) for row, mask in zip(given["input_ids"], given["attention_mask"])]
+    save_file({"images": given["pixel_values"].contiguous(), **{f"ids.{i}": row for i, row in enumerate(ids)}}, tmp_path / "in.safetensors")
+    done = subprocess.run([str(CLOUD_CLIP), "inspect", "--model", str(tmp_path / "model"), "--logits", str(tmp_path / "in.safetensors"), "--out",
+                           str(tmp_path / "out.safetensors")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = load_file(tmp_path / "out.safetensors")["logits"]
+    assert (found - expected).abs().max() < TOLERANCE * max(1.0, expected.abs().max().item())

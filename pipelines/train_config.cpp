@@ -21,7 +21,6 @@ void validate(const TrainConfig& config, const std::string& section) {
   whole("max_steps", config.max_steps, 0);
   expect_range(key("epochs"), config.epochs, config.max_steps > 0 ? 0 : 1e-6, 1e6);
   whole("batch_size", config.batch_size, 1);
-  whole("max_length", config.max_length, 2);
   whole("accumulation", config.accumulation, 1);
   // No other bound: a rate that is too high shows as a loss that is no number, and that error tells where to go on.
   expect_range(key("learning_rate"), config.learning_rate, 0, std::numeric_limits<float>::max());
@@ -32,8 +31,6 @@ void validate(const TrainConfig& config, const std::string& section) {
   whole("seed", config.seed, 0);
   whole("save_every", config.save_every, 0);
   whole("evaluate_every", config.evaluate_every, 0);
-  expect_range(key("lora_plus_ratio"), config.lora_plus_ratio, 1e-3, 1e3);
-  whole("calibration_samples", config.calibration_samples, 1);
 }
 
 int64_t total_steps(const TrainConfig& config, int64_t micro_steps_per_epoch) {

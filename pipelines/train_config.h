@@ -11,18 +11,11 @@ namespace graft::pipelines {
 
 struct TrainOptions;
 
-enum class Checkpointing { kOff, kOn, kAuto };
-
-inline EnumNames<Checkpointing> config_names(Checkpointing) {
-  return {{"off", Checkpointing::kOff}, {"on", Checkpointing::kOn}, {"auto", Checkpointing::kAuto}};
-}
-
-/// The section `train` of a run's configuration.
+/// What the sections `train` of all runs have in common.
 struct TrainConfig {
   int64_t max_steps = 0;
   double epochs = 1;
   int64_t batch_size = 4;
-  int64_t max_length = 512;
   int64_t accumulation = 1;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
   double learning_rate = 2e-4;
@@ -31,21 +24,16 @@ struct TrainConfig {
   Schedule schedule = Schedule::kCosine;
   double warmup_ratio = 0.03;
   double clip_norm = 1;
-  bool packing = true;
-  Checkpointing checkpointing = Checkpointing::kAuto;
   int64_t seed = 42;
   bool shuffle = true;
   int64_t save_every = 0;
   int64_t evaluate_every = 0;
-  double lora_plus_ratio = 1;
-  int64_t calibration_samples = 64;
 
   template <class V>
   void visit(V& v) {
     v("max_steps", max_steps, "optimizer steps; 0: as many as `epochs` gives");
     v("epochs", epochs, "passes over the training data, if max_steps is 0; parts of one are allowed");
-    v("batch_size", batch_size, "sequences (packed: rows of max_length tokens) in one micro step");
-    v("max_length", max_length, "tokens in a sequence; longer ones are cut");
+    v("batch_size", batch_size, "samples in one micro step");
     v("accumulation", accumulation, "micro steps whose gradients one optimizer step adds up");
     v("optimizer", optimizer, "adamw, or sgd: with momentum, which wants a higher learning rate and needs half the memory for its state");
     v("learning_rate", learning_rate, "highest learning rate, reached after the warm-up");
@@ -54,14 +42,10 @@ struct TrainConfig {
     v("schedule", schedule, "constant, linear or cosine: how the learning rate goes on after the warm-up");
     v("warmup_ratio", warmup_ratio, "share of the steps over which the learning rate rises from 0; 0: off");
     v("clip_norm", clip_norm, "largest norm of the gradient over all trainable tensors; 0: off");
-    v("packing", packing, "put several samples into one row; they do not see each other");
-    v("checkpointing", checkpointing, "off, on or auto: recompute activations in the backward pass to save memory");
     v("seed", seed, "of the adapter's start, dropout and the order of the data");
     v("shuffle", shuffle, "a different order of the data in each epoch");
     v("save_every", save_every, "steps between saved states; 0: every 50 steps or two minutes, whichever is sooner");
     v("evaluate_every", evaluate_every, "steps between evaluations while training; 0: none");
-    v("lora_plus_ratio", lora_plus_ratio, "learning rate of LoRA's B over that of A (LoRA+); 1: plain LoRA");
-    v("calibration_samples", calibration_samples, "training samples that a method may look at before it starts, if it does");
   }
 };
 

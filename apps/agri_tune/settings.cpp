@@ -38,7 +38,7 @@ Settings read_settings(const pipelines::Invocation& call) {
   refuse_unknown_sections(call.config);
   Settings settings;
   settings.base = read_config<pipelines::BaseConfig>(call.config, "base");
-  settings.train = read_config<pipelines::TrainConfig>(call.config, "train");
+  settings.train = read_config<pipelines::LanguageTrainConfig>(call.config, "train");
   settings.data = read_config<data::DataConfig>(call.config, "data");
   settings.run = read_config<RunConfig>(call.config, "run");
   if (const auto* node = call.config.find("method")) settings.method_node = *node;
@@ -55,7 +55,7 @@ Settings read_settings(const pipelines::Invocation& call) {
 }
 
 std::string settings_help() {
-  return config_help<pipelines::BaseConfig>("base") + config_help<pipelines::TrainConfig>("train") +
+  return config_help<pipelines::BaseConfig>("base") + config_help<pipelines::LanguageTrainConfig>("train") +
          config_help<data::DataConfig>("data") + config_help<RunConfig>("run") +
          peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
 }

@@ -6,7 +6,7 @@
 #include "peft_core/methods/method.h"
 #include "pipelines/cli/invocation.h"
 #include "pipelines/base_config.h"
-#include "pipelines/train_config.h"
+#include "pipelines/language/language_train_config.h"
 
 namespace graft::apps::agri {
 
@@ -22,7 +22,7 @@ struct RunConfig {
 /// All settings of a call: the sections base, method, train, data and run.
 struct Settings {
   pipelines::BaseConfig base;
-  pipelines::TrainConfig train;
+  pipelines::LanguageTrainConfig train;
   data::DataConfig data;
   RunConfig run;
   const peft::MethodSpec* method = nullptr;

@@ -34,7 +34,8 @@ ConfigNode with_cloud_defaults(ConfigNode config, bool has_target) {
   config = with_defaults(std::move(config), {{"train.batch_size", "16"}, {"train.epochs", "20"}, {"train.learning_rate", has_target ? "3e-4" : "1e-3"}});
   if (read_config<CloudConfig>(config, "cloud").mode != CloudMode::kOurs) return config;
   config = with_defaults(std::move(config), {{"cloud.prompts", "none"}});
-  return has_target ? with_defaults(std::move(config), {{"loss.ce", "0.3"}, {"loss.anchor", "2"}, {"loss.diversity", "1"}, {"run.scanned", "0.5"}}) : config;
+  return has_target ? with_defaults(std::move(config), {{"loss.ce", "0.3"}, {"loss.anchor", "2"}, {"loss.diversity", "1"}, {"run.scanned", "0.5"}})
+                    : with_defaults(std::move(config), {{"loss.confidence", "0"}});
 }
 
 /// CLIPoint3D's places: what attention puts out and both layers of the feed-forward block.
@@ -90,10 +91,12 @@ AdaptationSettings read_adaptation_settings(const Invocation& call) {
   return settings;
 }
 
-std::string adaptation_settings_help() {
-  return config_help<BaseConfig>("base") + config_help<CloudConfig>("cloud") + config_help<LossConfig>("loss") + config_help<TrainConfig>("train") +
-         config_help<FolderConfig>("data") + config_help<FolderConfig>("target") + config_help<data::PreparationSettings>("input") +
-         config_help<RunConfig>("run") + peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
+std::string adaptation_settings_help(bool has_target) {
+  const auto defaults = with_cloud_defaults(ConfigNode::parse("{}", "defaults"), has_target);
+  const auto section = [&]<class T>(const char* name, T) { return config_help(read_config<T>(defaults, name), name); };
+  return section("base", BaseConfig{}) + section("cloud", CloudConfig{}) + section("loss", LossConfig{}) + section("train", TrainConfig{}) +
+         section("data", FolderConfig{}) + (has_target ? section("target", FolderConfig{}) : "") + section("input", data::PreparationSettings{}) +
+         section("run", RunConfig{}) + peft::find_method("lora").resolved(ConfigNode::parse("{}", "defaults"));
 }
 
 }  // namespace graft::apps::cloud

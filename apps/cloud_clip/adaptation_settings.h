@@ -46,7 +46,7 @@ struct AdaptationSettings {
 /// Reads and checks everything, and puts run.threads in force. Throws InvalidArgument for unknown sections, keys and values.
 AdaptationSettings read_adaptation_settings(const pipelines::Invocation& call);
 
-/// Keys and defaults of all sections for --help.
-std::string adaptation_settings_help();
+/// Keys and defaults of all sections for --help of adapt, or of train, which has no target.
+std::string adaptation_settings_help(bool has_target);
 
 }  // namespace graft::apps::cloud

@@ -31,6 +31,9 @@ std::string write_config(const T& config, std::string_view section = "");
 /// One line a key, `section.key (default) doc`, for --help.
 template <class T>
 std::string config_help(std::string_view section = "");
+/// The same with other defaults than T's own.
+template <class T>
+std::string config_help(const T& defaults, std::string_view section);
 
 /// Throws InvalidArgument, naming the key, if the value lies outside low..high (inclusive).
 void expect_range(std::string_view key, double value, double low, double high);
@@ -50,8 +53,13 @@ std::string write_config(const T& config, std::string_view section) {
 
 template <class T>
 std::string config_help(std::string_view section) {
-  T defaults{};
-  return detail::to_help(detail::Writer::write(defaults), section);
+  return config_help(T{}, section);
+}
+
+template <class T>
+std::string config_help(const T& defaults, std::string_view section) {
+  T copy = defaults;  // visit() is not const
+  return detail::to_help(detail::Writer::write(copy), section);
 }
 
 }  // namespace graft

@@ -13,7 +13,7 @@ namespace {
 constexpr double kShareOfFree = 0.8;  // beyond it, the rest of the machine would suffer
 
 /// Tokens of the largest micro step that can come.
-int64_t tokens_of_micro_step(const data::TokenSet& samples, const TrainConfig& config) {
+int64_t tokens_of_micro_step(const data::TokenSet& samples, const LanguageTrainConfig& config) {
   // Bounded by the data first: the product of two settings may be beyond all numbers.
   if (config.packing)
     return std::min(std::min(config.batch_size, samples.size()) * std::min(config.max_length, samples.token_count()), samples.token_count());
@@ -25,7 +25,7 @@ int64_t tokens_of_micro_step(const data::TokenSet& samples, const TrainConfig& c
   return tokens;
 }
 
-std::string advice_for(const peft::MemoryDemand& demand, const TrainConfig& config, int64_t available) {
+std::string advice_for(const peft::MemoryDemand& demand, const LanguageTrainConfig& config, int64_t available) {
   if (!demand.checkpointing) return "--set train.checkpointing=on";
   auto smaller = demand;
   for (int64_t batch = config.batch_size / 2; batch >= 1; batch /= 2) {
@@ -55,7 +55,7 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) 
   return demand;
 }
 
-TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const TrainConfig& config) {
+TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const LanguageTrainConfig& config) {
   auto demand = memory_demand(language, tokens_of_micro_step(samples, config));
   if (config.optimizer == OptimizerKind::kSgd) demand.moments = config.momentum > 0 ? 1 : 0;
   TrainingPlan plan;

@@ -6,7 +6,7 @@
 #include "data_loaders/text/token_set.h"
 #include "peft_core/backbones/memory_plan.h"
 #include "pipelines/language/language_model.h"
-#include "pipelines/train_config.h"
+#include "pipelines/language/language_train_config.h"
 
 namespace graft::pipelines {
 
@@ -23,7 +23,7 @@ struct TrainingPlan {
 peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens);
 
 /// With checkpointing `auto`, it is switched on if the plan without it would take more than four fifths of the free memory.
-TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const TrainConfig& config);
+TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const LanguageTrainConfig& config);
 
 /// Throws Unavailable with the setting that would make the run fit.
 void refuse_if_too_large(const TrainingPlan& plan);

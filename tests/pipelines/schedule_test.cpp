@@ -51,14 +51,12 @@ TEST(Schedule, WarmUpOfTheWholeRunDividesByNothing) {
 
 TEST(TrainConfig, ReadsEveryKeyAndRejectsOthers) {
   const auto config = read_config<TrainConfig>(
-      ConfigNode::parse("{max_steps: 7, optimizer: sgd, momentum: 0.5, schedule: linear, checkpointing: off, clip_norm: 0, packing: false}", "test"));
+      ConfigNode::parse("{max_steps: 7, optimizer: sgd, momentum: 0.5, schedule: linear, clip_norm: 0}", "test"));
   EXPECT_EQ(config.max_steps, 7);
   EXPECT_EQ(config.schedule, Schedule::kLinear);
   EXPECT_EQ(train_options(config, 1).optimizer, OptimizerKind::kSgd);
   EXPECT_EQ(train_options(config, 1).momentum, 0.5);
-  EXPECT_EQ(config.checkpointing, Checkpointing::kOff);
   EXPECT_EQ(config.clip_norm, 0);
-  EXPECT_FALSE(config.packing);
   EXPECT_NO_THROW(validate(config));
   EXPECT_THROW(read_config<TrainConfig>(ConfigNode::parse("{max_step: 7}", "test")), InvalidArgument);
   EXPECT_THROW(read_config<TrainConfig>(ConfigNode::parse("{schedule: sine}", "test")), InvalidArgument);
@@ -77,7 +75,7 @@ TEST(TrainConfig, NamesTheKeyThatIsOutOfRange) {
   for (auto break_it : std::initializer_list<void (*)(TrainConfig&)>{
            [](TrainConfig& c) { c.batch_size = 0; }, [](TrainConfig& c) { c.accumulation = 0; },
            [](TrainConfig& c) { c.learning_rate = -1; }, [](TrainConfig& c) { c.epochs = 0; },
-           [](TrainConfig& c) { c.max_length = 1; }, [](TrainConfig& c) { c.momentum = 1; }, [](TrainConfig& c) { c.lora_plus_ratio = 0; },
+           [](TrainConfig& c) { c.momentum = 1; },
            [](TrainConfig& c) { c.learning_rate = std::numeric_limits<double>::quiet_NaN(); }}) {
     TrainConfig broken;
     break_it(broken);

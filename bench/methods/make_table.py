@@ -51,13 +51,17 @@ def plot(rows: dict, file: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(9, 6))
     front = pareto(rows)
+    base = next(iter(rows.values()))[0]["before"]
+    worse = [f"{m} {statistics.mean(r['loss'] for r in runs):.2f}" for m, runs in rows.items() if statistics.mean(r["loss"] for r in runs) > base]
     for method, runs in rows.items():
         losses = [r["loss"] for r in runs]
+        if statistics.mean(losses) > base:
+            continue  # named below the axis: they would press all others together
         axes.errorbar(runs[0]["parameters"], statistics.mean(losses), yerr=statistics.stdev(losses) if len(losses) > 1 else 0, fmt="o",
                       color="tab:blue" if method in front else "0.6", markersize=5)
         axes.annotate(method, (runs[0]["parameters"], statistics.mean(losses)), xytext=(4, 4), textcoords="offset points", fontsize=7,
                       color="black" if method in front else "0.4")
-    axes.set_xscale("log"), axes.set_xlabel("trainable parameters"), axes.set_ylabel("held-out loss, nats a token")
+    axes.set_xscale("log"), axes.set_xlabel("trainable parameters" + (f"      (not drawn, worse than the base's {base:.2f}: {', '.join(worse)})" if worse else "")), axes.set_ylabel("held-out loss, nats a token")
     axes.set_title("Blue: no other method has both fewer parameters and a lower loss")
     figure.tight_layout(), figure.savefig(file, metadata={"Date": None})
 

@@ -107,6 +107,7 @@ std::vector<KernelUse> kernel_uses() {
       highway_use("rows"),
       highway_use("depth views"),
       highway_use("optimal transport"),
+      highway_use("AdamW"),
   };
 }
 

@@ -1,6 +1,7 @@
 #include "pipelines/optimizer.h"
 
-#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -8,13 +9,11 @@
 #include <utility>
 
 #include "kernels/base/error.h"
-#include "pipelines/adamw_elements.h"
 
 namespace graft::pipelines {
 namespace {
 
-constexpr int64_t kPieceElements = 16384;  // 64 KiB of each of the four buffers, together within a core's L2 cache
-constexpr int64_t kPadElements = 16;       // one cache line, so that two threads never write to the same one
+constexpr int64_t kPadElements = 16;  // one cache line, so that two threads never write to the same one
 
 void expect(bool condition, const std::string& name, const std::string& expected) {
   if (!condition) {
@@ -76,9 +75,7 @@ void Optimizer::add_slot(const ParameterGroup& group, const std::string& name, c
   }
   slot.learning_rate_factor = group.learning_rate_factor;
   slot.weight_decay = group.weight_decay;
-  for (int64_t begin = 0; begin < slot.count; begin += kPieceElements) {
-    pieces_.push_back({slots_.size(), begin, std::min(begin + kPieceElements, slot.count)});
-  }
+  kernels::append_adamw_pieces(slot.values, slot.offset, slot.count, std::ssize(slots_), pieces_);
   parameter_count_ += slot.count;
   slots_.push_back(std::move(slot));
 }
@@ -121,26 +118,12 @@ std::vector<std::string> Optimizer::with_zero_gradients_only() const {
 }
 
 double Optimizer::gradient_norm() {
-  const float* const flat = gradients_.const_data_ptr<float>();
-  at::parallel_for(0, static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto& piece = pieces_[static_cast<size_t>(i)];
-      piece_sums_[static_cast<size_t>(i)] =
-          sum_of_squares(flat + slots_[piece.slot].offset + piece.begin, piece.end - piece.begin);
-    }
-  });
-  double sum = 0;
-  for (const double piece_sum : piece_sums_) sum += piece_sum;
-  return std::sqrt(sum);
+  return std::sqrt(kernels::sum_of_squares(pieces_, gradients_.const_data_ptr<float>(), piece_sums_));
 }
 
 void Optimizer::update(double learning_rate, double gradient_scale) {
   for (auto& slot : slots_) ++slot.steps;
-  at::parallel_for(0, static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      update_piece(pieces_[static_cast<size_t>(i)], learning_rate, static_cast<float>(gradient_scale));
-    }
-  });
+  apply(learning_rate, static_cast<float>(gradient_scale));
   for (auto& slot : slots_) {
     slot.moved = slot.moved || (slot.gradient_nonzero && learning_rate * slot.learning_rate_factor > 0);
     // The values changed behind autograd's back; a graph that still holds them must not be used again.
@@ -148,20 +131,23 @@ void Optimizer::update(double learning_rate, double gradient_scale) {
   }
 }
 
-Optimizer::Place Optimizer::place_of(const Piece& piece) {
-  const auto& slot = slots_[piece.slot];
-  const auto at = slot.offset + piece.begin;
-  const auto in = [&](std::vector<float>& moments) { return moments.empty() ? nullptr : moments.data() + at; };
-  return {slot.values + piece.begin, gradients_.data_ptr<float>() + at, in(first_moments_), in(second_moments_), piece.end - piece.begin};
+kernels::AdamWBuffers Optimizer::buffers() {
+  const auto start = [](std::vector<float>& moments) { return moments.empty() ? nullptr : moments.data(); };
+  return {gradients_.data_ptr<float>(), start(first_moments_), start(second_moments_)};
 }
 
 AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : Optimizer(groups, 2), options_(options) {}
 
-void AdamW::update_piece(const Piece& piece, double learning_rate, float gradient_scale) {
-  const auto& slot = slot_of(piece);
+void AdamW::apply(double learning_rate, float gradient_scale) {
+  scalars_.clear();
+  for (const auto& slot : slots()) scalars_.push_back(scalars_of(slot, learning_rate));
+  kernels::adamw_update(pieces(), scalars_, gradient_scale, buffers());
+}
+
+kernels::AdamWScalars AdamW::scalars_of(const Slot& slot, double learning_rate) const {
   const double rate = learning_rate * slot.learning_rate_factor;
   const auto t = static_cast<double>(slot.steps);
-  const AdamWScalars scalars{
+  return {
       .decay = static_cast<float>(1.0 - (slot.weight_decay ? rate * options_.weight_decay : 0.0)),
       .one_minus_beta1 = static_cast<float>(1.0 - options_.beta1),
       .beta2 = static_cast<float>(options_.beta2),
@@ -169,10 +155,7 @@ void AdamW::update_piece(const Piece& piece, double learning_rate, float gradien
       .minus_step_size = static_cast<float>(-rate / (1.0 - std::pow(options_.beta1, t))),
       .root_correction2 = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, t))),
       .epsilon = static_cast<float>(options_.epsilon),
-      .gradient_scale = gradient_scale,
   };
-  const auto place = place_of(piece);
-  adamw_elements(scalars, place.count, place.values, place.gradients, place.first_moments, place.second_moments);
 }
 
 void Optimizer::rebuild(const std::vector<ParameterGroup>& groups) {

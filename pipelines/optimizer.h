@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/adamw/adamw.h"
 #include "pipelines/task.h"
 
 namespace graft::pipelines {
@@ -17,7 +18,7 @@ namespace graft::pipelines {
 /// view of the first, so autograd adds into it and nothing is allocated after the first step. Parameters stay where
 /// they are.
 /// Cost       the norm reads the gradients once; the update reads and writes all buffers once. Parallel over
-///            LibTorch's threads. Deterministic: pieces and the order of sums do not depend on threads.
+///            OpenMP's threads. Deterministic: pieces and the order of sums do not depend on threads.
 /// Throws     InvalidArgument for a tensor that is no contiguous fp32 leaf on the CPU, is empty, or occurs twice (name
 ///            or storage).
 class Optimizer {
@@ -66,20 +67,14 @@ class Optimizer {
     int64_t steps = 0;
     bool gradient_defined = false, gradient_nonzero = false, moved = false;
   };
-  struct Piece {
-    size_t slot;
-    int64_t begin, end;  // elements of the slot's tensor
-  };
+  using Piece = kernels::AdamWPiece;
 
-  /// Where a piece's numbers lie; a moment that the rule does not keep is null.
-  struct Place {
-    float *values, *gradients, *first_moments, *second_moments;
-    int64_t count;
-  };
-  Place place_of(const Piece& piece);
-  const Slot& slot_of(const Piece& piece) const { return slots_[piece.slot]; }
-  /// The rule: one step of a piece, with its gradients left at 0. Called by many threads at once.
-  virtual void update_piece(const Piece& piece, double learning_rate, float gradient_scale) = 0;
+  const std::vector<Slot>& slots() const { return slots_; }
+  const std::vector<Piece>& pieces() const { return pieces_; }  ///< of all slots; `tensor` is the slot's index
+  /// A moment that the rule does not keep is null.
+  kernels::AdamWBuffers buffers();
+  /// The rule: one step of all pieces, with their gradients left at 0.
+  virtual void apply(double learning_rate, float gradient_scale) = 0;
 
  private:
   void lay_out(const std::vector<ParameterGroup>& groups);
@@ -107,9 +102,11 @@ class AdamW final : public Optimizer {
   AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options);
 
  private:
-  void update_piece(const Piece& piece, double learning_rate, float gradient_scale) override;
+  void apply(double learning_rate, float gradient_scale) override;
+  kernels::AdamWScalars scalars_of(const Slot& slot, double learning_rate) const;
 
   AdamWOptions options_;
+  std::vector<kernels::AdamWScalars> scalars_;  // of this step, one a slot
 };
 
 /// Factor that brings a gradient of norm `norm` to at most `max_norm`: max_norm / (norm + 1e-6) where that is below 1,

@@ -19,7 +19,8 @@ class Sgd final : public Optimizer {
   Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options);
 
  private:
-  void update_piece(const Piece& piece, double learning_rate, float gradient_scale) override;
+  void apply(double learning_rate, float gradient_scale) override;
+  void update_piece(const Piece& piece, const kernels::AdamWBuffers& buffers, double learning_rate, float gradient_scale) const;
 
   SgdOptions options_;
 };

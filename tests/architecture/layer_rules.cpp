@@ -76,7 +76,7 @@ const std::vector<Library> kLibraries = {
     {"minizip", {"minizip/"}, {"data_loaders/cloud/", "tests/data_loaders/cloud/"}},
     {"xtensor", {"xtensor/"}, {"data_loaders/cloud/"}},
     {"libpng", {"png.h"}, {"pipelines/cloud/", "tests/pipelines/cloud/"}},
-    {"Highway", {"hwy/"}, {"kernels/", "tests/kernels/"}},
+    {"Highway", {"hwy/"}, {"kernels/", "tests/kernels/", "bench/kernels/"}},
     {"OpenMP", {"omp.h"}, {"kernels/", "peft_core/", "pipelines/", "bench/", "tests/"}},
     {"GoogleTest", {"gtest/", "gmock/"}, {"tests/"}},
     {"CUDA", {"cuda", "cublas"}, {"kernels/"}},

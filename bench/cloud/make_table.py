@@ -5,6 +5,7 @@ A row is the mean over the seeds with the standard deviation. Only the text betw
 """
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
@@ -42,8 +43,10 @@ def table(folder: Path, cases: list[str]) -> str:
     header = ["", "accuracy, %", *summary["classes"], "calibration error", "seeds", "run ids"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(map(str, row(case, scores, summary["classes"]))) + " |" for case, scores in found.items()]
-    commits = sorted({json.loads((s / "manifest.json").read_text())["build"]["commit"] for scores in found.values() for s in scores})
-    lines.append(f"\n{summary['clouds']} test clouds of {len(summary['classes'])} classes; commits: {', '.join(commits)}.")
+    manifests = [json.loads((s / "manifest.json").read_text()) for scores in found.values() for s in scores]
+    commits = sorted({manifest["build"]["commit"] for manifest in manifests})
+    data = sorted({hashlib.sha256("".join(file["sha256"] for file in manifest["data"]).encode()).hexdigest()[:12] for manifest in manifests})
+    lines.append(f"\n{summary['clouds']} test clouds of {len(summary['classes'])} classes, SHA-256 of their files' hashes {', '.join(data)}; commits: {', '.join(commits)}.")
     return "\n".join(lines)
 
 

@@ -10,8 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
-BEGIN, END = "<!-- held out: begin (bench/make_held_out_table.py) -->", "<!-- held out: end -->"
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+from results_page import RESULTS, put
+
 HEADER = ["run", "base", "method", "steps", "tokens trained on", "held-out loss, base", "tuned", "perplexity, base", "tuned",
           "tokens/s", "peak GiB", "seed", "commit", "data, SHA-256"]
 
@@ -36,21 +36,13 @@ def row(run: Path) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def replace(text: str, body: str) -> str:
-    block = f"{BEGIN}\n{body}\n{END}"
-    if BEGIN in text and END in text:
-        return text[:text.index(BEGIN)] + block + text[text.index(END) + len(END):]
-    return text.rstrip() + ("\n\n" if text.strip() else "# Results\n\n") + "## Held-out loss of a tuned model\n\n" + block + "\n"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     body = "\n".join(["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)] + [row(run) for run in arguments.runs])
-    old = arguments.results.read_text() if arguments.results.exists() else ""
-    arguments.results.write_text(replace(old, body))
+    put(arguments.results, "held out", "bench/make_held_out_table.py", body, "Held-out loss of a tuned model")
     return 0
 
 

@@ -5,8 +5,8 @@ import argparse
 import json
 from pathlib import Path
 
-BEGIN, END = "<!-- loss curve: begin (bench/make_loss_curve.py) -->", "<!-- loss curve: end -->"
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+from results_page import RESULTS, put
+
 WINDOW = 20
 
 
@@ -59,16 +59,14 @@ def main() -> None:
     worst = max(abs(b - a) / a for a, b in zip(reference, other))
     ends = held_out(runs.fp32), held_out(runs.bf16)
     manifests = [json.loads((run / "manifest.json").read_text()) for run in (runs.fp32, runs.bf16)]
-    (DOCS / "loss-curve.svg").write_text(picture({"fp32": ("#9fbf9f", reference), "bf16": ("#a33", other)}))
+    (RESULTS.parent / "loss-curve.svg").write_text(picture({"fp32": ("#9fbf9f", reference), "bf16": ("#a33", other)}))
     text = "\n".join([
-        BEGIN, "| run | base computes in | steps | held-out loss at the end |", "|---|---|---|---|",
+        "| run | base computes in | steps | held-out loss at the end |", "|---|---|---|---|",
         *(f"| {manifest['run_id']} | {kind} | {len(first)} | {end:.4f} |" for manifest, kind, end in zip(manifests, ("fp32", "bf16"), ends)),
         "", f"Largest distance of the two curves, each smoothed over {WINDOW} steps: **{100 * worst:.2f} %**; held-out losses differ by "
         f"**{100 * abs(ends[1] - ends[0]) / ends[0]:.2f} %**. Seed {manifests[1]['seed']}, commit {manifests[1]['build']['commit']}.",
-        "", "![Loss of both runs](loss-curve.svg)", END])
-    results = DOCS / "results.md"
-    before, rest = results.read_text().split(BEGIN)
-    results.write_text(before + text + rest.split(END)[1])
+        "", "![Loss of both runs](loss-curve.svg)"])
+    put(RESULTS, "loss curve", "bench/make_loss_curve.py", text, "Loss in bf16 beside fp32")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
-BEGIN, END = "<!-- compare_peft: begin (bench/make_results.py) -->", "<!-- compare_peft: end -->"
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+from results_page import RESULTS, put
 
 
 def median_of(runs: list[dict], key: str, unit: float = 1.0, digits: int = 0) -> str:
@@ -59,13 +58,6 @@ def section(record: dict) -> list[str]:
     return lines
 
 
-def replace(text: str, body: str) -> str:
-    block = f"{BEGIN}\n{body}\n{END}"
-    if BEGIN in text and END in text:
-        return text[:text.index(BEGIN)] + block + text[text.index(END) + len(END):]
-    return text.rstrip() + ("\n\n" if text.strip() else "# Results\n\n") + "## Speed and memory beside PEFT\n\n" + block + "\n"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", nargs="+", type=Path)
@@ -75,8 +67,7 @@ def main() -> int:
     if not lines:
         print("no record holds a case that ran on both sides", file=sys.stderr)
         return 2
-    old = arguments.results.read_text() if arguments.results.exists() else ""
-    arguments.results.write_text(replace(old, "\n".join(lines).rstrip()))
+    put(arguments.results, "compare_peft", "bench/make_results.py", "\n".join(lines).rstrip(), "Speed and memory beside PEFT")
     return 0
 
 

@@ -7,18 +7,15 @@ A row is the mean over the seeds with the standard deviation. Only the text betw
 import argparse
 import hashlib
 import json
-import statistics
 import sys
 from pathlib import Path
 
 from compare import HERE, REPOSITORY, slug
 
+sys.path.insert(0, str(HERE.parent))
+from results_page import RESULTS, put, spread  # noqa: E402
+
 TITLES = {"adaptation": "From CAD to aerial LiDAR, without labels of the target", "few-shot": "Few labelled clouds of building parts"}
-
-
-def spread(values: list[float], digits: int = 1) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def evaluations(folder: Path, case: str) -> list[Path]:
@@ -30,7 +27,7 @@ def row(case: str, scores: list[Path], classes: list[str]) -> list:
     runs = [path.with_name(path.name.removesuffix("-eval")) for path in scores]
     ids = [json.loads(((run if run.exists() else path) / "manifest.json").read_text())["run_id"] for run, path in zip(runs, scores)]
     per_class = [spread([100 * r["per_class"][name]["accuracy"] for r in results], 0) for name in classes]
-    return [case, f"**{spread([100 * r['accuracy'] for r in results])}**", *per_class, spread([r["ece"] for r in results], 2), len(results), ", ".join(ids)]
+    return [case, f"**{spread([100 * r['accuracy'] for r in results], 1)}**", *per_class, spread([r["ece"] for r in results], 2), len(results), ", ".join(ids)]
 
 
 def table(folder: Path, cases: list[str]) -> str:
@@ -53,16 +50,11 @@ def table(folder: Path, cases: list[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="?", type=Path, default=REPOSITORY / "build" / "bench" / "cloud")
-    parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "results.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     plan = json.loads((HERE / "settings.json").read_text())
-    text = arguments.results.read_text()
     for group, settings in plan["groups"].items():
-        begin, end = f"<!-- clouds, {group}: begin (bench/cloud/make_table.py) -->", f"<!-- clouds, {group}: end -->"
-        if begin not in text:
-            text += f"\n## {TITLES[group]}\n\n{begin}\n{end}\n"
-        text = text[:text.index(begin)] + f"{begin}\n{table(arguments.runs / group, list(settings['cases']))}\n{end}" + text[text.index(end) + len(end):]
-    arguments.results.write_text(text)
+        put(arguments.results, f"clouds, {group}", "bench/cloud/make_table.py", table(arguments.runs / group, list(settings["cases"])), TITLES[group])
     return 0
 
 

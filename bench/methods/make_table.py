@@ -11,8 +11,10 @@ import statistics
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from results_page import RESULTS, put, spread  # noqa: E402
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- methods: begin (bench/methods/make_table.py) -->", "<!-- methods: end -->"
 HEADER = ["method", "trainable parameters", "held-out loss", "peak GiB", "s a step", "seeds", "run ids"]
 
 
@@ -29,11 +31,6 @@ def read_run(run: Path) -> dict:
             # The first steps lay weights out and fill caches.
             "seconds": statistics.median(s["seconds"] for s in steps[3:]), "steps": steps[-1]["step"],
             "data": ", ".join(f"{Path(d['path']).name} {d['sha256'][:12]}" for d in manifest["data"])}
-
-
-def spread(values: list[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def pareto(rows: dict) -> set:
@@ -82,7 +79,7 @@ def table(rows: dict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="?", type=Path, default=REPOSITORY / "build" / "bench" / "methods")
-    parser.add_argument("--results", type=Path, default=REPOSITORY / "docs" / "results.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     rows: dict = {}
     for run in sorted(arguments.runs.iterdir()):
@@ -90,10 +87,7 @@ def main() -> int:
             rows.setdefault(run.name.rsplit("-", 1)[0], []).append(read_run(run))
     if not rows:
         raise SystemExit(f"{arguments.runs}: holds no finished run")
-    text = arguments.results.read_text()
-    if BEGIN not in text:
-        text += f"\n## Methods compared\n\n{BEGIN}\n{END}\n\n![Loss over parameters](methods.svg)\n"
-    arguments.results.write_text(text[:text.index(BEGIN)] + f"{BEGIN}\n{table(rows)}\n{END}" + text[text.index(END) + len(END):])
+    put(arguments.results, "methods", "bench/methods/make_table.py", table(rows), "Methods compared", "\n![Loss over parameters](methods.svg)\n")
     plot(rows, arguments.results.parent / "methods.svg")
     return 0
 

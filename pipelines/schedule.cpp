@@ -8,13 +8,6 @@
 
 namespace graft::pipelines {
 
-std::string name_of(Schedule schedule) {
-  for (const auto& [name, value] : config_names(schedule)) {
-    if (value == schedule) return name;
-  }
-  GRAFT_ASSERT(false);
-}
-
 int64_t warmup_steps(double ratio, int64_t total_steps) {
   return static_cast<int64_t>(std::ceil(ratio * static_cast<double>(total_steps)));
 }

@@ -12,7 +12,6 @@ enum class Schedule { kConstant, kLinear, kCosine };
 inline EnumNames<Schedule> config_names(Schedule) {
   return {{"constant", Schedule::kConstant}, {"linear", Schedule::kLinear}, {"cosine", Schedule::kCosine}};
 }
-std::string name_of(Schedule schedule);
 
 /// ceil(ratio * total_steps), as the Hugging Face trainer rounds; 0 for ratio 0.
 int64_t warmup_steps(double ratio, int64_t total_steps);

@@ -55,7 +55,7 @@ std::string full_fingerprint(const TrainOptions& o) {
   // AdamW goes unnamed, as in the states of runs from before there was a choice.
   const auto optimizer = o.optimizer == OptimizerKind::kSgd ? text("optimizer=sgd\nmomentum=", o.momentum, "\n") : std::string();
   return text(optimizer, "accumulation=", o.accumulation, "\nlearning_rate=", o.learning_rate, "\nbetas=", o.beta1, " ", o.beta2,
-              "\nepsilon=", o.epsilon, "\nweight_decay=", o.weight_decay, "\nschedule=", name_of(o.schedule),
+              "\nepsilon=", o.epsilon, "\nweight_decay=", o.weight_decay, "\nschedule=", enum_name(o.schedule),
               "\nwarmup_ratio=", o.warmup_ratio, "\nclip_norm=", o.clip_norm, "\n", o.fingerprint);
 }
 

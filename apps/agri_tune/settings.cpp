@@ -2,24 +2,15 @@
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-
 #include "data_loaders/text/chat_format.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/base/text_distance.h"
 #include "peft_core/memory/block_cache.h"
 
 namespace graft::apps::agri {
 namespace {
 
 const std::vector<std::string> kSections = {"base", "method", "train", "data", "run"};
-
-void refuse_unknown_sections(const ConfigNode& root) {
-  for (const auto& [name, node] : root.entries)
-    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end())
-      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, kSections)});
-}
 
 void use_threads(int64_t threads) {
   if (threads < 0 || threads > 4096)
@@ -35,7 +26,7 @@ std::string Settings::to_yaml() const {
 }
 
 Settings read_settings(const pipelines::Invocation& call) {
-  refuse_unknown_sections(call.config);
+  expect_sections(call.config, kSections);
   Settings settings;
   settings.base = read_config<pipelines::BaseConfig>(call.config, "base");
   settings.train = read_config<pipelines::LanguageTrainConfig>(call.config, "train");

@@ -98,7 +98,7 @@ std::vector<Fact> TrainReportMaker::facts(const TrainReport& trained) const {
           {"Samples a step", format_count(settings_.train.batch_size * settings_.train.accumulation) +
                                  (settings_.train.packing ? " packed rows" : "") + " of up to " + format_count(settings_.train.max_length) + " tokens"},
           {"Learning rate", ConfigNode::parse(write_config(settings_.train, "train"), "train").find("train.learning_rate")->scalar + ", " +
-                                name_of(settings_.train.schedule)},
+                                enum_name(settings_.train.schedule)},
           {"Trained parameters", format_count(trainable) + " beside " + format_count(total) + " frozen ones"},
           {"Frozen weights", language_.model->frozen_matrices().back().second->storage() + ", computed in " +
                                  (storage.compute == at::kFloat ? "fp32" : "bf16")},

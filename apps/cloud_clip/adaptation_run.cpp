@@ -23,7 +23,9 @@ using Json = nlohmann::ordered_json;
 /// The model with what is to be trained around it. Members are made in this order and undone in the opposite one.
 struct Learner {
   Learner(const Invocation& call, const AdaptationSettings& settings, const std::vector<std::string>& classes)
-      : files(peft::open_clip(call.model)), model(files.config, *files.folder.weights, base_storage(settings.base, files.folder.weights->stored_dtype())), tokenizer(data::load_tokenizer(call.model)) {
+      : files(peft::open_clip(call.model)),
+        model(files.config, *files.folder.weights, base_storage(settings.base, files.folder.weights->stored_dtype())),
+        tokenizer(data::load_tokenizer(call.model)) {
     const auto seed = static_cast<uint64_t>(settings.train.seed);
     const auto encoder = text_encoder(*tokenizer, files.config);
     clip = std::make_unique<AdaptedClip>(model, encoder, classes, settings.cloud, seed);

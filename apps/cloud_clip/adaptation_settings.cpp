@@ -2,11 +2,8 @@
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/base/text_distance.h"
 
 namespace graft::apps::cloud {
 namespace {
@@ -14,12 +11,6 @@ namespace {
 using namespace pipelines;
 
 const std::vector<std::string> kSections = {"base", "cloud", "method", "loss", "train", "data", "target", "input", "run"};
-
-void refuse_unknown_sections(const ConfigNode& root) {
-  for (const auto& [name, node] : root.entries)
-    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end())
-      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, kSections)});
-}
 
 using Defaults = std::vector<std::pair<std::string, std::string>>;
 
@@ -68,7 +59,7 @@ std::string AdaptationSettings::to_yaml() const {
 }
 
 AdaptationSettings read_adaptation_settings(const Invocation& call) {
-  refuse_unknown_sections(call.config);
+  expect_sections(call.config, kSections);
   const auto config = with_cloud_defaults(call.config, !call.source.empty());
   AdaptationSettings settings;
   settings.base = read_config<BaseConfig>(config, "base");

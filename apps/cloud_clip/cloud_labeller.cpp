@@ -23,8 +23,8 @@ Projection projection_for(const Invocation& call, const ZeroShotConfig& config) 
   const auto head = call.adapter.empty() ? std::nullopt : read_cloud_head(call.adapter);
   const auto projection = head ? head->config.projection : config.projection;
   if (projection != config.projection && call.config.find("zero_shot.projection") != nullptr)
-    throw InvalidArgument({.where = "zero_shot.projection", .what = "is not the one that " + call.adapter + " was trained with", .expected = name_of(projection),
-                           .got = name_of(config.projection), .hint = "leave it out"});
+    throw InvalidArgument({.where = "zero_shot.projection", .what = "is not the one that " + call.adapter + " was trained with", .expected = enum_name(projection),
+                           .got = enum_name(config.projection), .hint = "leave it out"});
   expect_fit(config.mode, projection);
   return projection;
 }

@@ -82,7 +82,7 @@ void write_page(const Evaluation& job, const RunDir& run, const Invocation& call
                     {"How often the program is right when it is this sure", reliability_svg(tally)}};
   job.found.fill(report, job.input);
   report.facts = {{"Model", call.model}, {"Adapter", call.adapter.empty() ? "none" : call.adapter}, {"Data", call.data.front()}, {"Split", settings.data.split},
-                  {"Views become an answer by", name_of(settings.zero_shot.mode)}, {"Projection", name_of(settings.zero_shot.projection)},
+                  {"Views become an answer by", enum_name(settings.zero_shot.mode)}, {"Projection", enum_name(settings.zero_shot.projection)},
                   {"Text", settings.zero_shot.prompts.text}, {"Seed", std::to_string(settings.run.seed)},
                   {"Run", run.run_id()}, {"Command", call.command_line}};
   write_cloud_report(run.path() / "report.html", report);
@@ -91,8 +91,8 @@ void write_page(const Evaluation& job, const RunDir& run, const Invocation& call
 Json summary_of(const Evaluation& job, const RunDir& run, const Invocation& call, const ZeroShotSettings& settings) {
   auto summary = job.tally.summary();
   summary["skipped"] = job.input.skipped();
-  summary["mode"] = name_of(settings.zero_shot.mode);
-  summary["projection"] = name_of(settings.zero_shot.projection);
+  summary["mode"] = enum_name(settings.zero_shot.mode);
+  summary["projection"] = enum_name(settings.zero_shot.projection);
   summary["seed"] = settings.run.seed;
   summary["split"] = settings.data.split;
   summary["data"] = call.data.front();

@@ -114,7 +114,7 @@ Json summary_of(const Prediction& job, double seconds) {
   auto labels = Json::object();
   for (const auto& line : job.found.counts()) labels[line.label] = line.count;
   Json summary = {{"labelled", job.found.size()}, {"skipped", job.input.skipped()}, {"labels", labels}, {"classes", job.labeller.names()},
-                  {"mode", name_of(job.settings.zero_shot.mode)}, {"projection", name_of(job.labeller.projection())},
+                  {"mode", enum_name(job.settings.zero_shot.mode)}, {"projection", enum_name(job.labeller.projection())},
                   {"model", job.call.model}, {"adapter", job.call.adapter}, {"seconds", seconds}, {"run_id", job.run.run_id()}};
   if (job.settings.scene.objects) summary["scenes"] = job.scenes;
   return summary;
@@ -128,8 +128,9 @@ void write_page(const Prediction& job, const Json& summary) {
   report.tiles = {{{"Labelled", format_count(job.found.size())}, ""}, {{"Left out", format_count(job.input.skipped())}, "see what was read"},
                   {{"Time", format_duration(summary["seconds"])}, "for reading, views and CLIP"}};
   job.found.fill(report, job.input);
-  report.facts = {{"Model", job.call.model}, {"Adapter", job.call.adapter.empty() ? "none" : job.call.adapter}, {"Views become an answer by", summary["mode"]}, {"Projection", summary["projection"]},
-                  {"Text", job.settings.zero_shot.prompts.text}, {"Seed", std::to_string(job.settings.run.seed)}, {"Run", job.run.run_id()}, {"Command", job.call.command_line}};
+  report.facts = {{"Model", job.call.model}, {"Adapter", job.call.adapter.empty() ? "none" : job.call.adapter}, {"Views become an answer by", summary["mode"]},
+                  {"Projection", summary["projection"]}, {"Text", job.settings.zero_shot.prompts.text},
+                  {"Seed", std::to_string(job.settings.run.seed)}, {"Run", job.run.run_id()}, {"Command", job.call.command_line}};
   write_cloud_report(job.run.path() / "report.html", report);
 }
 

@@ -1,14 +1,11 @@
 #include <ATen/Parallel.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "apps/cloud_clip/commands.h"
 #include "data_loaders/text/clip_tokenizer_writer.h"
-#include "kernels/base/error.h"
 #include "peft_core/base/json_files.h"
 #include "peft_core/base/log.h"
-#include "peft_core/base/text_distance.h"
 #include "peft_core/memory/block_cache.h"
 #include "pipelines/cloud/pretrain_task.h"
 #include "pipelines/cloud/shapes/shapes.h"
@@ -42,10 +39,7 @@ struct PretrainSettings {
 };
 
 PretrainSettings read_pretrain_settings(const Invocation& call) {
-  static const std::vector<std::string> sections = {"model", "shapes", "train", "run"};
-  for (const auto& [name, node] : call.config.entries)
-    if (std::find(sections.begin(), sections.end(), name) == sections.end())
-      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, sections)});
+  expect_sections(call.config, {"model", "shapes", "train", "run"});
   PretrainSettings settings{read_config<SmallClipConfig>(call.config, "model"), read_config<ShapesConfig>(call.config, "shapes"),
                             read_config<PretrainConfig>(call.config, "train"), read_config<ThreadConfig>(call.config, "run")};
   validate(settings.model), validate(settings.shapes), validate(settings.train);

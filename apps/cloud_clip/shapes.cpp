@@ -39,16 +39,16 @@ std::vector<int64_t> families_called(const std::string& word) {
     words.insert(known.begin(), known.end());
     if (names_family(word, family)) found.push_back(family);
   }
-  if (found.empty()) throw InvalidArgument({.where = "--classes", .what = "names '" + word + "', which the program cannot make", .hint = suggest(word, {words.begin(), words.end()})});
+  if (found.empty())
+    throw InvalidArgument({.where = "--classes", .what = "names '" + word + "', which the program cannot make",
+                           .hint = suggest(word, {words.begin(), words.end()})});
   return found;
 }
 
 }  // namespace
 
 void shapes(const Invocation& call) {
-  for (const auto& [name, node] : call.config.entries)
-    if (name != "shapes" && name != "train")  // --seed writes train.seed
-      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .expected = "shapes"});
+  expect_sections(call.config, {"shapes", "train"});  // --seed writes train.seed
   const auto settings = read_config<MadeShapes>(call.config, "shapes");
   expect_range("shapes.each", static_cast<double>(settings.each), 1, 1e5);
   const auto seed = static_cast<uint64_t>(call.seed.value_or(42));

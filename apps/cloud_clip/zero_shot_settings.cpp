@@ -2,23 +2,13 @@
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-
-#include "kernels/base/error.h"
 #include "peft_core/base/config.h"
-#include "peft_core/base/text_distance.h"
 
 namespace graft::apps::cloud {
 namespace {
 
 // `train` is there because --seed writes train.seed.
 const std::vector<std::string> kSections = {"base", "input", "zero_shot", "predict", "scene", "data", "run", "train"};
-
-void refuse_unknown_sections(const ConfigNode& root) {
-  for (const auto& [name, node] : root.entries)
-    if (std::find(kSections.begin(), kSections.end(), name) == kSections.end())
-      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, kSections)});
-}
 
 void check(const ZeroShotSettings& settings) {
   pipelines::check(settings.zero_shot.prompts, "zero_shot");
@@ -36,13 +26,14 @@ void check(const ZeroShotSettings& settings) {
 }  // namespace
 
 std::string ZeroShotSettings::to_yaml() const {
-  return write_config(base, "base") + write_config(input, "input") + write_config(zero_shot, "zero_shot") + write_config(predict, "predict") + write_config(scene, "scene") +
-         write_config(data, "data") + write_config(run, "run");
+  return write_config(base, "base") + write_config(input, "input") + write_config(zero_shot, "zero_shot") + write_config(predict, "predict") +
+         write_config(scene, "scene") + write_config(data, "data") + write_config(run, "run");
 }
 
 ZeroShotSettings read_zero_shot_settings(const pipelines::Invocation& call) {
-  refuse_unknown_sections(call.config);
-  ZeroShotSettings settings{.base = read_config<pipelines::BaseConfig>(call.config, "base"), .input = read_config<InputConfig>(call.config, "input"), .zero_shot = read_config<ZeroShotConfig>(call.config, "zero_shot"),
+  expect_sections(call.config, kSections);
+  ZeroShotSettings settings{.base = read_config<pipelines::BaseConfig>(call.config, "base"),
+                            .input = read_config<InputConfig>(call.config, "input"), .zero_shot = read_config<ZeroShotConfig>(call.config, "zero_shot"),
                             .predict = read_config<PredictConfig>(call.config, "predict"), .scene = read_config<SceneConfig>(call.config, "scene"),
                             .data = read_config<FolderConfig>(call.config, "data"), .run = read_config<ZeroShotRunConfig>(call.config, "run")};
   if (call.seed) settings.run.seed = *call.seed;
@@ -52,8 +43,9 @@ ZeroShotSettings read_zero_shot_settings(const pipelines::Invocation& call) {
 }
 
 std::string zero_shot_settings_help() {
-  return config_help<pipelines::BaseConfig>("base") + config_help<InputConfig>("input") + config_help<ZeroShotConfig>("zero_shot") + config_help<PredictConfig>("predict") +
-         config_help<SceneConfig>("scene") + config_help<FolderConfig>("data") + config_help<ZeroShotRunConfig>("run");
+  return config_help<pipelines::BaseConfig>("base") + config_help<InputConfig>("input") + config_help<ZeroShotConfig>("zero_shot") +
+         config_help<PredictConfig>("predict") + config_help<SceneConfig>("scene") + config_help<FolderConfig>("data") +
+         config_help<ZeroShotRunConfig>("run");
 }
 
 }  // namespace graft::apps::cloud

@@ -35,6 +35,9 @@ std::string config_help(std::string_view section = "");
 template <class T>
 std::string config_help(const T& defaults, std::string_view section);
 
+/// Throws InvalidArgument, with its place and the nearest known one, for a section at the root that is not among `known`.
+void expect_sections(const ConfigNode& root, const std::vector<std::string>& known);
+
 /// Throws InvalidArgument, naming the key, if the value lies outside low..high (inclusive).
 void expect_range(std::string_view key, double value, double low, double high);
 

@@ -152,6 +152,12 @@ std::string dotted(std::string_view section, std::string_view key) {
 
 }  // namespace detail
 
+void expect_sections(const ConfigNode& root, const std::vector<std::string>& known) {
+  for (const auto& [name, node] : root.entries)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw InvalidArgument({.where = node.origin, .what = "there is no section '" + name + "'", .hint = suggest(name, known)});
+}
+
 void expect_range(std::string_view key, double value, double low, double high) {
   if (value >= low && value <= high) return;
   const auto text = [](double number) { return detail::to_node(number).scalar; };

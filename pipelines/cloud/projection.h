@@ -16,12 +16,6 @@ inline EnumNames<Projection> config_names(Projection) {
   return {{"pointclip_v2", Projection::kPointclipV2}, {"pointclip", Projection::kPointclip}, {"pointclip_ten", Projection::kPointclipTen}};
 }
 
-inline std::string name_of(Projection projection) {
-  for (const auto& [name, value] : config_names(projection))
-    if (value == projection) return name;
-  return "";
-}
-
 /// Pictures of a cloud.
 constexpr int64_t view_count(Projection projection) { return projection == Projection::kPointclip ? 6 : 10; }
 

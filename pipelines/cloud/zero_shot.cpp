@@ -35,15 +35,10 @@ std::vector<double> view_weights(const CloudAnswer& answer, ZeroShotMode mode) {
 
 }  // namespace
 
-std::string name_of(ZeroShotMode mode) {
-  const auto names = config_names(mode);
-  return std::find_if(names.begin(), names.end(), [&](const auto& pair) { return pair.second == mode; })->first;
-}
-
 void expect_fit(ZeroShotMode mode, Projection projection) {
   if (mode != ZeroShotMode::kPointclipV2 || projection == Projection::kPointclipV2) return;
   throw InvalidArgument({.where = "zero_shot.mode", .what = "pointclip_v2 has weights for the views of projection pointclip_v2 only", .expected = "mean, entropy or pointclip",
-                         .got = "projection " + name_of(projection)});
+                         .got = "projection " + enum_name(projection)});
 }
 
 std::vector<double> softmax(std::span<const double> logits) {

@@ -23,8 +23,6 @@ inline EnumNames<ZeroShotMode> config_names(ZeroShotMode) {
           {"pointclip_v2", ZeroShotMode::kPointclipV2}};
 }
 
-std::string name_of(ZeroShotMode mode);
-
 /// Throws InvalidArgument for pointclip_v2 with another projection: its weights belong to the ten views of that one.
 void expect_fit(ZeroShotMode mode, Projection projection);
 

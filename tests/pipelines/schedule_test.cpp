@@ -31,7 +31,7 @@ TEST(Schedule, HasTheValuesOfHuggingFace) {
     for (int i = 0; i < 8; ++i) {
       // Both compute in double; the cosine may differ by a few units in the last place.
       EXPECT_NEAR(schedule_factor(schedule, kSteps[i], warmup, 40), values[i], 1e-15)
-          << name_of(schedule) << " " << kSteps[i];
+          << enum_name(schedule) << " " << kSteps[i];
     }
   }
 }

@@ -22,8 +22,8 @@ bool names_family(const std::string& word, int64_t family);
 
 struct ShapeOptions {
   int64_t points = 2048;
-  /// Seen by a sensor and not drawn from the whole surface: few points (100 or more of `points`; fewer for things that cover less ground), noise, strays, and what lies under
-  /// something else, or behind it, left out but for a share.
+  /// Seen by a sensor and not drawn from the whole surface: few points (100 or more of `points`; fewer for things that cover less ground),
+  /// noise, strays, and what lies under something else, or behind it, left out but for a share.
   bool scan = false;
 };
 

@@ -236,6 +236,13 @@ TEST(Config, HelpListsEachKeyWithItsDefault) {
   EXPECT_THAT(help, HasSubstr("  method.rank_pattern={}            rank by layer\n"));
 }
 
+TEST(Config, SectionsThatNobodyReadsAreNamedWithTheNearest) {
+  const auto root = ConfigNode::parse("{train: {}, bse: {}}", "run.yaml");
+  EXPECT_NO_THROW(expect_sections(root, {"train", "bse"}));
+  EXPECT_THAT(message_of<InvalidArgument>([&] { expect_sections(root, {"base", "train"}); }),
+              AllOf(HasSubstr("run.yaml"), HasSubstr("'bse'"), HasSubstr("did you mean \"base\"")));
+}
+
 TEST(Config, RangesNameTheKey) {
   EXPECT_NO_THROW(expect_range("train.warmup_ratio", 1.0, 0.0, 1.0));
   EXPECT_THAT(message_of<InvalidArgument>([] { expect_range("train.warmup_ratio", 1.5, 0.0, 1.0); }),

@@ -25,7 +25,7 @@ ConfigNode with_cloud_defaults(ConfigNode config, bool has_target) {
   config = with_defaults(std::move(config), {{"train.batch_size", "16"}, {"train.epochs", "20"}, {"train.learning_rate", has_target ? "3e-4" : "1e-3"}});
   if (read_config<CloudConfig>(config, "cloud").mode != CloudMode::kOurs) return config;
   config = with_defaults(std::move(config), {{"cloud.prompts", "none"}});
-  return has_target ? with_defaults(std::move(config), {{"loss.ce", "0.3"}, {"loss.anchor", "2"}, {"loss.diversity", "1"}, {"run.scanned", "0.5"}})
+  return has_target ? with_defaults(std::move(config), {{"loss.ce", "0.3"}, {"loss.diversity", "1"}, {"run.scanned", "0.5"}})
                     : with_defaults(std::move(config), {{"loss.confidence", "0"}});
 }
 

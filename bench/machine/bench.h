@@ -27,6 +27,7 @@ void measure_head(Bench& bench);
 void measure_row_operators(Bench& bench);
 void measure_optimizer(Bench& bench);
 void measure_step(Bench& bench);
+void measure_scaling(Bench& bench);  ///< the same step for 512 to 8,192 tokens and for 1 to 8 adapters; takes minutes
 
 /// Normal values in `dtype`, the same in every run.
 at::Tensor random_tensor(at::IntArrayRef sizes, at::ScalarType dtype, double scale = 1.0);

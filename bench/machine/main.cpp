@@ -23,11 +23,12 @@ using namespace graft::bench;
 struct Part {
   std::string name;
   void (*measure)(Bench&);
+  bool on_request_only = false;
 };
 
 const std::vector<Part> kParts = {{"products", measure_products}, {"nf4", measure_quantised_products}, {"attention", measure_attention},
                                   {"head", measure_head},         {"rows", measure_row_operators},     {"adamw", measure_optimizer},
-                                  {"step", measure_step}};
+                                  {"step", measure_step},         {"scaling", measure_scaling, true}};
 
 std::string part_names() {
   std::string text;
@@ -79,7 +80,7 @@ void print_help() {
   fmt::print("measures this machine's ceilings, and kernels and a training step beside LibTorch\n\n"
              "  --quick         few runs of each, about a minute; for a first look, not for quoting\n"
              "  --json FILE     all figures as JSON too\n"
-             "  --only PART     one of {}\n"
+             "  --only PART     one of {}; scaling runs only when asked for\n"
              "  --threads N     of both sides; without it as many as LibTorch takes\n\n"
              "ratio is LibTorch's time over ours, median (smallest-largest) of neighbouring runs; ceiling is the share of the machine's\n"
              "limit that our median reaches. exit codes: 0 done, 2 wrong use, 3 files or environment, 4 the two sides' results differ\n",
@@ -98,7 +99,7 @@ void measure(const Options& options) {
   Bench bench{report, ceilings, options.quick ? Budget{0.25, 3} : Budget{1.2, 5}, options.quick,
               kernels::has_fast_bfloat16() ? at::kBFloat16 : at::kFloat};
   for (const auto& part : kParts) {
-    if (options.only.empty() || options.only == part.name) part.measure(bench);
+    if (options.only.empty() ? !part.on_request_only : options.only == part.name) part.measure(bench);
   }
   report.print_targets();
   if (!options.json_file.empty()) write_json_file(options.json_file, report.json());

@@ -87,7 +87,7 @@ void Report::add(const Row& row) {
         shown_rate(row), row.unit, 100 * share, row.note);
   Json entry = {{"section", section_},     {"name", row.name},         {"rounds", row.turns.rounds}, {"ours_seconds", to_json(row.turns.ours)},
                 {"theirs_seconds", to_json(row.turns.theirs)}, {"ratio", to_json(ratio)}, {"ours_rate", shown_rate(row)},
-                {"unit", row.unit},        {"share_of_ceiling", share}, {"note", row.note}};
+                {"unit", row.unit},        {"work", row.work},         {"share_of_ceiling", share}, {"note", row.note}};
   if (row.target) {
     entry["target"] = *row.target;
     targets_.push_back(fmt::format("  {:<48} {:>6.2f}   target {}", section_ + ": " + row.name, ratio.median, target));

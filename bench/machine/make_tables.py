@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes two tables of docs/results.md, and docs/scaling.svg, from the JSON files of `./graft bench --only scaling|step --json`, and from nothing else.
+"""Writes three tables of docs/results.md, and docs/scaling.svg, from the JSON files of `./graft bench --json`, and from nothing else.
 
-A run is called as its file is. Files of `scaling` become the table and plot of cost over tokens and adapters; files of `step` made under GRAFT_CPU
-become the table of steps without the matrix units.
+A run is called as its file is. Of a whole run the rows that have a target, the row operators, the optimizer and the step are shown; a run of
+`--only scaling` becomes table and plot of the cost over tokens and adapters; runs of `--only step` under GRAFT_CPU become the table of steps
+without the matrix units.
 """
 
 import argparse
@@ -21,8 +22,8 @@ def spread(values: dict, unit: float, digits: int) -> str:
     return f"{median:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
-def cells(row: dict) -> list[str]:
-    return [row["name"], spread(row["ours_seconds"], 1e3, 0), spread(row["theirs_seconds"], 1e3, 0), f"**{spread(row['ratio'], 1, 2)}**",
+def cells(row: dict, digits: int = 0) -> list[str]:
+    return [row["name"], spread(row["ours_seconds"], 1e3, digits), spread(row["theirs_seconds"], 1e3, digits), f"**{spread(row['ratio'], 1, 2)}**",
             f"{row['ours_rate']:.0f}", f"{100 * row['share_of_ceiling']:.0f} %"]
 
 
@@ -33,6 +34,17 @@ def machine(run: dict, name: str) -> str:
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def kernels(run: dict, name: str) -> str:
+    shown = [row for row in run["rows"] if "target" in row or not row["section"].startswith(("products", "NF4"))]
+    head = ["kernel", "ours, ms", "the other side, ms", "its time / ours", "target", "of the ceiling"]
+    rows = []
+    for row in shown:
+        _, ours, theirs, ratio, _, share = cells(row, 2)
+        target = f"{row['target']:.2g}{'' if row['ratio']['median'] >= row['target'] else ', missed'}" if "target" in row else ""
+        rows.append([f"{row['section']}: {row['name']}", ours, theirs, ratio, target, share])
+    return table(head, rows) + "\n\n" + machine(run, name)
 
 
 def titled(run: dict, title: str) -> list[dict]:
@@ -60,7 +72,7 @@ def plot(run: dict, file: Path) -> None:
     left.plot(sizes, [row["ours_rate"] for row in tokens], "o-", label="ours")
     left.plot(sizes, [row["work"] / row["theirs_seconds"]["median"] for row in tokens], "s-", color="0.6", label="LibTorch")
     left.set_xscale("log", base=2), left.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
-    left.set_xlabel("packed tokens a step, sequences of 512"), left.set_ylabel("tokens a second"), left.legend()
+    left.set_xlabel("packed tokens a step, sequences of 512"), left.set_ylabel("tokens a second"), left.legend(loc="center right")
     adapters = titled(run, "adapters in a step")
     single = adapters[0]["work"] / adapters[0]["theirs_seconds"]["median"]
     right.plot([1, *(int(row["name"].split()[0]) for row in adapters)], [single, *(row["ours_rate"] for row in adapters)], "o-")
@@ -80,8 +92,10 @@ def main() -> int:
         if titled(run, "tokens a step"):
             put(arguments.results, "scaling", "bench/machine/make_tables.py", scaling(run, file.stem), "Cost over tokens and adapters")
             plot(run, arguments.results.parent / "scaling.svg")
+        elif titled(run, "products"):
+            put(arguments.results, "kernels", "bench/machine/make_tables.py", kernels(run, file.stem), "Kernels beside LibTorch's operators")
         elif run["limit"]:
-            limited += [[f"`GRAFT_CPU={run['limit']}`", run["kernels"]["packed products"], run["kernels"]["attention"], *cells(row)[1:5]]
+            limited += [[f"`{run['limit']}`", run["kernels"]["packed products"], run["kernels"]["attention"], *cells(row)[1:5]]
                         for row in titled(run, "training step")]
             notes.append(machine(run, file.stem))
     if limited:

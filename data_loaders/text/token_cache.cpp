@@ -1,7 +1,6 @@
 #include "data_loaders/text/token_cache.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <ostream>
@@ -107,18 +106,6 @@ std::string token_cache_key(const std::vector<std::string>& parts) {
     hash.add(part);
   }
   return hash.hex();
-}
-
-TokenCache TokenCache::standard() {
-  const auto folder_in = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::filesystem::path(value == nullptr ? "" : value);
-  };
-  if (const auto own = folder_in("GRAFT_CACHE"); !own.empty()) return TokenCache(own);
-  // The XDG rules: a relative path counts as none.
-  if (const auto cache = folder_in("XDG_CACHE_HOME"); cache.is_absolute()) return TokenCache(cache / "graft");
-  if (const auto home = folder_in("HOME"); home.is_absolute()) return TokenCache(home / ".cache" / "graft");
-  return TokenCache();
 }
 
 std::optional<CachedTokens> TokenCache::find(const std::string& key) const {

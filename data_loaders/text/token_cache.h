@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data_loaders/text/token_set.h"
+#include "peft_core/base/cache_folder.h"
 
 namespace graft::data {
 
@@ -28,9 +29,8 @@ class TokenCache {
   /// Nowhere: finds nothing, keeps nothing.
   TokenCache() = default;
   explicit TokenCache(std::filesystem::path folder) : folder_(std::move(folder)) {}
-  /// In $GRAFT_CACHE, else $XDG_CACHE_HOME/graft, else ~/.cache/graft; nowhere if none is set. Nothing ever deletes files there, a
-  /// user may at any time.
-  static TokenCache standard();
+  /// In cache_folder(); nowhere if the environment names none.
+  static TokenCache standard() { return TokenCache(cache_folder()); }
 
   bool is_somewhere() const { return !folder_.empty(); }
 

@@ -12,7 +12,7 @@ namespace graft::peft {
 ///          dimensions as (..., 1); result complex, of x's precision. |a| < 2.
 /// Exact    unitary for every order: F^{−a} is the inverse and the conjugate transpose. The matrix is symmetric. Orders add on signals that are
 ///          small near the ends in time and frequency; on white noise they do not.
-/// Gradient exact for x and the order. Phases are computed in float64: they reach π d / 4.
+/// The plain form, which turned_rows.h is held against. Gradient exact for x and the order. Phases are computed in float64: they reach π d / 4.
 at::Tensor fractional_fourier(const at::Tensor& x, const at::Tensor& order);
 
 /// U x: the centred unitary DFT along the last dimension.

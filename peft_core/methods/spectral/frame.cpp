@@ -15,7 +15,7 @@
 #include "peft_core/methods/low_rank/method_section.h"
 #include "peft_core/methods/low_rank/thin_ops.h"
 #include "peft_core/methods/spectral/expert_routing.h"
-#include "peft_core/methods/spectral/fractional_fourier.h"
+#include "peft_core/methods/spectral/turned_rows.h"
 
 namespace graft::peft {
 namespace {
@@ -155,17 +155,16 @@ class FrameAdapter final : public Adapter {
     return kept_;
   }
 
-  /// F is symmetric, so A F^a turns A's rows and F^{−a} B turns B's columns; Re(B̃ Ã x) = Re B̃ Re Ã x − Im B̃ Im Ã x.
+  /// F is symmetric, so A F^a turns A's rows and F^{−a} B turns B's columns; Re(B̃ Ã x) = Re B̃ Re Ã x − Im B̃ Im Ã x, and B̃ is the conjugate
+  /// of what order a makes of B, so that the parts of both stand there with the same signs.
   Factors made_factors() const {
     const auto in = a_.size(2), out = b_.size(1);
     const auto wide = b_.transpose(1, 2);  // (E, r, out)
     const bool plain = !config_.learn_orders && orders_.eq(0).all().item<bool>();
     if (plain) return {a_.view({-1, in}), wide.reshape({-1, out}).t()};
-    const auto order = orders().view({-1, 1, 1});
-    const auto turned_a = fractional_fourier(a_, order);
-    if (config_.sides == Sides::kInput) return {at::real(turned_a).reshape({-1, in}), wide.reshape({-1, out}).t()};
-    const auto turned_b = fractional_fourier(wide, -order);
-    return {at::cat({at::real(turned_a), at::imag(turned_a)}, 1).view({-1, in}), at::cat({at::real(turned_b), -at::imag(turned_b)}, 1).view({-1, out}).t()};
+    const auto turned_a = turned_rows(a_, orders());
+    if (config_.sides == Sides::kInput) return {turned_a.narrow(1, 0, config_.rank).reshape({-1, in}), wide.reshape({-1, out}).t()};
+    return {turned_a.view({-1, in}), turned_rows(wide, orders()).view({-1, out}).t()};
   }
 
   /// (E, M): which group an expert's order lies in.

@@ -267,6 +267,7 @@ TEST_P(MethodConformance, DetachGivesTheBaseBackExactly) {
   for (const auto& storage : storages()) {
     const auto adapted = this->adapted(storage);
     adapted.train(batch_, 2);
+    adapted.disturb(3);  // where LibTorch multiplies, bf16 rounds away what two steps of some methods add
     ASSERT_FALSE(at::equal(adapted.logits(batch_), base_logits(batch_, "qwen2", storage)));
     adapted.attachment->detach();
     EXPECT_TRUE(at::equal(adapted.logits(batch_), base_logits(batch_, "qwen2", storage)));

@@ -63,8 +63,9 @@ nlohmann::ordered_json export_merged(const Invocation& call, const UnmergedModel
   const auto& language = unmerged.language;
   const auto type = chosen_type(call.type);
   const auto vocabulary = language.files.config.vocabulary;
-  peft::GgufExport options{.type = type, .name = shown_name(call.model) + (call.adapter.empty() ? "" : " " + shown_name(call.adapter)),
-                           .tokenizer = data::gguf_tokenizer_entries(call.model, vocabulary)};
+  auto name = shown_name(call.model);
+  if (!call.adapter.empty()) name.append(" ").append(shown_name(call.adapter));
+  peft::GgufExport options{.type = type, .name = name, .tokenizer = data::gguf_tokenizer_entries(call.model, vocabulary)};
   options.rounding = call.rounding == "update" ? peft::Rounding::kUpdate : peft::Rounding::kNearest;
   options.before_tensor = [&](const std::string&) { stop.expect_none(call.out_dir); };
   const auto exact = probe_logits(*language.model);

@@ -13,7 +13,7 @@ namespace {
 /// A tokenizer of single letters that fits tiny_clip(): start 62, end 63.
 void write_letter_tokenizer(const std::filesystem::path& folder) {
   std::string vocabulary;
-  for (int i = 0; i < 26; ++i) vocabulary += "\"" + std::string(1, static_cast<char>('a' + i)) + "\":" + std::to_string(i) + ",";
+  for (int i = 0; i < 26; ++i) vocabulary.append(1, '"').append(1, static_cast<char>('a' + i)).append("\":" + std::to_string(i) + ",");
   vocabulary += "\"\u0120\":26,\".\":27,\"D\":28,\"3\":29,\"<|startoftext|>\":62,\"<|endoftext|>\":63";
   const auto added = [](int id, const char* token) {
     return "{\"id\":" + std::to_string(id) + ",\"content\":\"" + token +

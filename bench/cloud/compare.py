@@ -42,7 +42,8 @@ class Comparison:
 
     def model(self, seed: int, settings: dict) -> Path:
         folder = self.out / f"clip-{seed}"
-        if not (folder / "evaluations.jsonl").exists():  # an interrupted run leaves a model too, but only a finished one was evaluated
+        scores = folder / "evaluations.jsonl"
+        if not scores.exists() or not scores.read_text():  # an interrupted run leaves a model too, but only a finished one was evaluated
             self.call(f"small CLIP, seed {seed}", folder, "pretrain", "--seed", seed, *as_options(settings),
                       *(["--resume"] if (folder / "checkpoint").exists() else []))
         return folder

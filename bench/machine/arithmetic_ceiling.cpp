@@ -12,12 +12,13 @@
 namespace graft::bench {
 namespace {
 
-constexpr int kRuns = 20;
+/// Long enough for the system to move two threads that woke up on one core apart: before it did, half the rate was measured now and then.
+constexpr double kSeconds = 0.2;
 
 /// FLOP/s of all threads, when `loop` does `flops` on each of them.
 template <class Loop>
 double rate(double flops, const Loop& loop) {
-  const double seconds = best_of(kRuns, [&] {
+  const double seconds = best_within(kSeconds, [&] {
 #pragma omp parallel
     loop();
   });

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes three tables of docs/results.md, and docs/scaling.svg, from the JSON files of `./graft bench --json`, and from nothing else.
 
-A run is called as its file is. Of a whole run the rows that have a target, the row operators, the optimizer and the step are shown; a run of
-`--only scaling` becomes table and plot of the cost over tokens and adapters; runs of `--only step` under GRAFT_CPU become the table of steps
-without the matrix units.
+A run is called as its file is. Of a whole run a layer's products, attention, the head, the row operators, the optimizer and the step are
+shown; a run of `--only scaling` becomes table and plot of the cost over tokens and adapters; runs of `--only step` under GRAFT_CPU become the
+table of steps without the matrix units.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def kernels(run: dict, name: str) -> str:
-    shown = [row for row in run["rows"] if "target" in row or not row["section"].startswith(("products", "NF4"))]
+    shown = [row for row in run["rows"] if row["name"].startswith("a layer") or not row["section"].startswith(("products", "NF4"))]
     head = ["kernel", "ours, ms", "the other side, ms", "its time / ours", "target", "of the ceiling"]
     rows = []
     for row in shown:

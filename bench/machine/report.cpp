@@ -8,6 +8,7 @@
 
 #include "kernels/base/cpu_features.h"
 #include "kernels/kernel_list.h"
+#include "kernels/tiles/tiles.h"
 #include "pipelines/build_info.h"
 
 namespace graft::bench {
@@ -28,8 +29,11 @@ std::string milliseconds(const Spread& seconds) {
   return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", seconds.median * 1e3, digits, seconds.smallest * 1e3, digits, seconds.largest * 1e3, digits);
 }
 
+/// The project's targets are for processors with matrix units.
+bool has_target(const Row& row) { return row.target && kernels::tiles_supported(); }
+
 std::string target_text(const Row& row) {
-  if (!row.target) return "";
+  if (!has_target(row)) return "";
   return fmt::format("{:.4g} {}", *row.target, row.turns.ratio.median >= *row.target ? "met" : "MISSED");
 }
 
@@ -88,7 +92,7 @@ void Report::add(const Row& row) {
   Json entry = {{"section", section_},     {"name", row.name},         {"rounds", row.turns.rounds}, {"ours_seconds", to_json(row.turns.ours)},
                 {"theirs_seconds", to_json(row.turns.theirs)}, {"ratio", to_json(ratio)}, {"ours_rate", shown_rate(row)},
                 {"unit", row.unit},        {"work", row.work},         {"share_of_ceiling", share}, {"note", row.note}};
-  if (row.target) {
+  if (has_target(row)) {
     entry["target"] = *row.target;
     targets_.push_back(fmt::format("  {:<48} {:>6.2f}   target {}", section_ + ": " + row.name, ratio.median, target));
   }

@@ -76,4 +76,14 @@ double best_of(int runs, const std::function<void()>& run) {
   return best;
 }
 
+double best_within(double seconds, const std::function<void()>& run) {
+  double best = seconds_of(run), spent = best;
+  while (spent < seconds) {
+    const double once = seconds_of(run);
+    best = std::min(best, once);
+    spent += once;
+  }
+  return best;
+}
+
 }  // namespace graft::bench

@@ -35,5 +35,7 @@ Turns in_turns(const Side& ours, const Side& theirs, const Budget& budget);
 
 /// The shortest of some runs, in seconds: what a machine can do, for ceilings.
 double best_of(int runs, const std::function<void()>& run);
+/// The same of as many runs as fill so many seconds.
+double best_within(double seconds, const std::function<void()>& run);
 
 }  // namespace graft::bench

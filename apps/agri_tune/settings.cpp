@@ -12,10 +12,15 @@ namespace {
 
 const std::vector<std::string> kSections = {"base", "method", "train", "data", "run"};
 
-void use_threads(int64_t threads) {
-  if (threads < 0 || threads > 4096)
-    throw InvalidArgument({.where = "run.threads", .what = "is out of range", .expected = "0..4096", .got = std::to_string(threads)});
-  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+void expect_at_most(int64_t most, const std::string& setting, int64_t value) {
+  if (value < 0 || value > most)
+    throw InvalidArgument({.where = setting, .what = "is out of range", .expected = "0.." + std::to_string(most), .got = std::to_string(value)});
+}
+
+void put_in_force(const RunConfig& run) {
+  expect_at_most(4096, "run.threads", run.threads);
+  expect_at_most(1000, "run.sample_answers", run.sample_answers);
+  if (run.threads > 0) at::set_num_threads(static_cast<int>(run.threads));
 }
 
 }  // namespace
@@ -40,7 +45,7 @@ Settings read_settings(const pipelines::Invocation& call) {
   if (settings.data.chat_template != "auto") (void)data::chat_format(settings.data.chat_template);  // also where the data need none
   pipelines::validate(settings.train);
   data::check(settings.data);
-  use_threads(settings.run.threads);
+  put_in_force(settings.run);
   peft::use_block_cache();
   return settings;
 }

@@ -12,10 +12,12 @@ namespace graft::apps::agri {
 
 struct RunConfig {
   int64_t threads = 0;
+  int64_t sample_answers = 16;
 
   template <class V>
   void visit(V& v) {
     v("threads", threads, "processor threads; 0: all that the machine has");
+    v("sample_answers", sample_answers, "held-out questions that the report of a training run shows answered before and after it; 0: none");
   }
 };
 

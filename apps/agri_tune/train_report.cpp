@@ -19,7 +19,6 @@ namespace {
 using namespace pipelines;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kQuestions = 16;       // answered before and after; few enough to cost seconds
 constexpr int64_t kAnswerTokens = 80;
 
 std::filesystem::path answers_file(const RunDir& run, TrainReportMaker::When when) {
@@ -63,9 +62,11 @@ std::string three_decimals(double value) {
 
 std::vector<data::Record> TrainReportMaker::questions() const {
   std::vector<data::Record> chosen;
+  const auto wanted = static_cast<size_t>(settings_.run.sample_answers);
+  if (wanted == 0) return chosen;
   // Spread over the whole set, which is often sorted by topic.
-  const size_t stride = std::max<size_t>(1, sets_.held_out.size() / kQuestions);
-  for (size_t i = 0; i < sets_.held_out.size() && chosen.size() < kQuestions; i += stride)
+  const size_t stride = std::max<size_t>(1, sets_.held_out.size() / wanted);
+  for (size_t i = 0; i < sets_.held_out.size() && chosen.size() < wanted; i += stride)
     if (!sets_.held_out[i].turns.empty()) chosen.push_back(sets_.held_out[i]);
   return chosen;
 }

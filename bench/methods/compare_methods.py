@@ -7,8 +7,10 @@ and a plot. A run that fails is reported and left out, the others go on.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,7 +23,7 @@ def known_methods(program: Path) -> list[str]:
 
 
 def settings_of(method: str, seed: int, plan: dict) -> dict:
-    settings = {f"train.{key}": value for key, value in plan["train"].items()}
+    settings = {f"{section}.{key}": value for section in ("train", "run") for key, value in plan[section].items()}
     settings |= {key: value for key, value in plan["methods"].get(method, {}).items() if key != "skip"}
     return settings | {"train.seed": seed}
 
@@ -38,6 +40,17 @@ def finished(out: Path) -> bool:
     return (out / "adapter_model.safetensors").exists() and (out / "evaluations.jsonl").exists()
 
 
+def run(arguments, method: str, seed: int, plan: dict) -> bool:
+    """True if the run's folder is complete now."""
+    out = arguments.out / f"{method}-{seed}"
+    if finished(out):
+        return True
+    resume = ["--resume"] if (out / "checkpoint").exists() else []
+    done = subprocess.run(command(arguments, method, seed, plan, out) + resume, capture_output=True, text=True)
+    print(f"{method} seed {seed}: {'done' if done.returncode == 0 else 'FAILED: ' + done.stderr.strip().splitlines()[-1]}", flush=True)
+    return done.returncode == 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
@@ -47,22 +60,17 @@ def main() -> int:
     parser.add_argument("--program", type=Path, default=REPOSITORY / "build" / "release" / "bin" / "agri_tune")
     parser.add_argument("--methods", nargs="*", help="only these")
     parser.add_argument("--seeds", nargs="*", type=int)
+    parser.add_argument("--at-once", type=int, default=1, help="runs beside each other, which share the processor's cores")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="for every run")
     arguments = parser.parse_args()
     plan = json.loads((HERE / "settings.json").read_text())
-    failed = []
+    plan["run"]["threads"] = max(1, len(os.sched_getaffinity(0)) // arguments.at_once)
+    methods = [method for method in arguments.methods or known_methods(arguments.program) if "skip" not in plan["methods"].get(method, {})]
     # Seed by seed, so that what is there when time runs out compares all methods.
-    for seed in arguments.seeds or plan["seeds"]:
-        for method in arguments.methods or known_methods(arguments.program):
-            out = arguments.out / f"{method}-{seed}"
-            if "skip" in plan["methods"].get(method, {}) or finished(out):
-                continue
-            done = subprocess.run(command(arguments, method, seed, plan, out) + (["--resume"] if (out / "checkpoint").exists() else []),
-                                  capture_output=True, text=True)
-            print(f"{method} seed {seed}: {'done' if done.returncode == 0 else 'FAILED: ' + done.stderr.strip().splitlines()[-1]}", flush=True)
-            if done.returncode != 0:
-                failed.append(f"{method}-{seed}")
-    return 1 if failed else 0
+    jobs = [(method, seed) for seed in arguments.seeds or plan["seeds"] for method in methods]
+    with ThreadPoolExecutor(arguments.at_once) as pool:
+        complete = list(pool.map(lambda job: run(arguments, *job, plan), jobs))
+    return 0 if all(complete) else 1
 
 
 if __name__ == "__main__":

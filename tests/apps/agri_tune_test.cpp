@@ -94,6 +94,16 @@ TEST_F(AgriTune, ReportLoadsNothingFromAnywhere) {
   for (const char* part : {"Held-out loss", "What does the", "It needs", "lora, rank 4", "6 steps of lora took the loss"}) EXPECT_THAT(html, HasSubstr(part));
 }
 
+TEST_F(AgriTune, ReportAnswersAsManyQuestionsAsWanted) {
+  const auto shown = [&](const std::string& count) {
+    const auto html = read_text(trained("run" + count, {"--eval-data", at("held_out.jsonl"), "--set", "run.sample_answers=" + count}) / "report.html");
+    const std::regex sample(R"(<article class="sample card">)");
+    return std::distance(std::sregex_iterator(html.begin(), html.end(), sample), std::sregex_iterator());
+  };
+  EXPECT_EQ(shown("0"), 0);
+  EXPECT_EQ(shown("3"), 3);
+}
+
 TEST_F(AgriTune, SameSeedGivesTheSameNumbersAndAnotherSeedOthers) {
   const Words dropout = {"--set", "method.dropout=0.1"};
   const auto first = trained("first", dropout), second = trained("second", dropout), other = trained("other", dropout + Words{"--seed", "7"});

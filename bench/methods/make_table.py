@@ -7,6 +7,7 @@ the machine only ever adds. A method with fewer seeds than another says so. Only
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -22,6 +23,11 @@ def lines_of(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def threads_of(run: Path, manifest: dict) -> int:
+    wanted = int(re.search(r"^run:\n(?:  .*\n)*?  threads: (\d+)", (run / "config.yaml").read_text(), re.MULTILINE)[1])
+    return wanted or manifest["machine"]["threads"]
+
+
 def read_run(run: Path) -> dict:
     manifest, steps, evaluations = json.loads((run / "manifest.json").read_text()), lines_of(run / "metrics.jsonl"), lines_of(run / "evaluations.jsonl")
     if evaluations[-1]["step"] != steps[-1]["step"]:
@@ -29,6 +35,7 @@ def read_run(run: Path) -> dict:
     return {"id": manifest["run_id"], "commit": manifest["build"]["commit"], "parameters": manifest["trainable_parameters"],
             "before": evaluations[0]["held_out_loss"], "loss": evaluations[-1]["held_out_loss"], "peak": steps[-1]["peak_memory_bytes"] / 2**30,
             # The first steps lay weights out and fill caches.
+            "machine": f"{manifest['machine']['cpu']}, threads a run: {threads_of(run, manifest)}",
             "seconds": statistics.median(s["seconds"] for s in steps[3:]), "steps": steps[-1]["step"],
             "data": ", ".join(f"{Path(d['path']).name} {d['sha256'][:12]}" for d in manifest["data"])}
 
@@ -71,8 +78,8 @@ def table(rows: dict) -> str:
         cells = [f"**{method}**" if method in front else method, f"{runs[0]['parameters']:,}", spread([r["loss"] for r in runs], 4),
                  spread([r["peak"] for r in runs], 2), f"{min(r['seconds'] for r in runs):.2f}", len(runs), ", ".join(r["id"] for r in runs)]
         body.append("| " + " | ".join(map(str, cells)) + " |")
-    commits = sorted({r["commit"] for runs in rows.values() for r in runs})
-    body.append(f"\n{any_run['steps']} steps; the base's loss is {any_run['before']:.4f}. Data (SHA-256): {any_run['data']}. Commits: {', '.join(commits)}.")
+    commits, machines = (sorted({r[key] for runs in rows.values() for r in runs}) for key in ("commit", "machine"))
+    body.append(f"\n{any_run['steps']} steps; the base's loss is {any_run['before']:.4f}. Data (SHA-256): {any_run['data']}. {'; '.join(machines)}. Commits: {', '.join(commits)}.")
     return "\n".join(body)
 
 

@@ -140,6 +140,7 @@ std::shared_ptr<FrozenLinear> GgufSource::blocks(const std::string& name) const 
   auto reordered = std::make_shared<std::vector<std::byte>>(tensor.bytes.size());
   for (size_t row = 0; row < order.size(); ++row)
     std::memcpy(reordered->data() + row * row_bytes, tensor.bytes.data() + static_cast<size_t>(order[row]) * row_bytes, row_bytes);
+  file_.file()->let_go(tensor.bytes);
   return gguf_linear(tensor.type, tensor.shape[0], tensor.shape[1], *reordered, reordered);
 }
 
@@ -167,6 +168,7 @@ std::shared_ptr<FrozenLinear> GgufSource::matrix(const std::string& name, const 
     const auto expanded = dense.scalar_type() == at::kBFloat16 ? at::kBFloat16 : at::kFloat;  // what blocks expand into
     dense.narrow(0, begin, count).copy_(stored_blocks->rows(begin, count, expanded));
   }
+  file_.file()->let_go(stored(name).bytes);
   std::function<at::Tensor()> original;
   if (stored_blocks->lossless()) original = [stored_blocks] { return stored_blocks->weight(); };
   return frozen_from_dense(dense, storage, quantizable, std::move(original));

@@ -45,8 +45,11 @@ std::shared_ptr<FrozenLinear> SafetensorsSource::matrix(const std::string& name,
                            .expected = "none or nf4 for " + where_, .got = "keep"});
   const auto values = tensor(name);
   const bool as_it_stands = values.scalar_type() == storage.dtype && !(storage.quantize == Quantize::kNf4 && quantizable);
-  return as_it_stands ? dense_linear(values, [files = file_.files(), part = stored(name).bytes] { let_go(files, part); })
-                      : frozen_from_dense(values, storage, quantizable, [values] { return values; });
+  const auto give_back = [files = file_.files(), part = stored(name).bytes] { let_go(files, part); };
+  if (as_it_stands) return dense_linear(values, give_back);
+  auto copy = frozen_from_dense(values, storage, quantizable, [values] { return values; });
+  give_back();  // `original` reads it from the file again
+  return copy;
 }
 
 std::shared_ptr<FrozenLinear> frozen_from_dense(const at::Tensor& stored, const BaseStorage& storage, bool quantizable,

@@ -34,8 +34,8 @@ def read_run(run: Path) -> dict:
         raise SystemExit(f"{run}: lacks the evaluation after training")
     return {"id": manifest["run_id"], "commit": manifest["build"]["commit"], "parameters": manifest["trainable_parameters"],
             "before": evaluations[0]["held_out_loss"], "loss": evaluations[-1]["held_out_loss"], "peak": steps[-1]["peak_memory_bytes"] / 2**30,
-            # The first steps lay weights out and fill caches.
             "machine": f"{manifest['machine']['cpu']}, threads a run: {threads_of(run, manifest)}",
+            # The first steps lay weights out and fill caches.
             "seconds": statistics.median(s["seconds"] for s in steps[3:]), "steps": steps[-1]["step"],
             "data": ", ".join(f"{Path(d['path']).name} {d['sha256'][:12]}" for d in manifest["data"])}
 

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include "data_loaders/text/chat_format.h"
-#include "kernels/base/error.h"
 #include "peft_core/base/config.h"
 #include "peft_core/memory/block_cache.h"
 
@@ -12,14 +11,9 @@ namespace {
 
 const std::vector<std::string> kSections = {"base", "method", "train", "data", "run"};
 
-void expect_at_most(int64_t most, const std::string& setting, int64_t value) {
-  if (value < 0 || value > most)
-    throw InvalidArgument({.where = setting, .what = "is out of range", .expected = "0.." + std::to_string(most), .got = std::to_string(value)});
-}
-
 void put_in_force(const RunConfig& run) {
-  expect_at_most(4096, "run.threads", run.threads);
-  expect_at_most(1000, "run.sample_answers", run.sample_answers);
+  expect_range("run.threads", static_cast<double>(run.threads), 0, 4096);
+  expect_range("run.sample_answers", static_cast<double>(run.sample_answers), 0, 1000);
   if (run.threads > 0) at::set_num_threads(static_cast<int>(run.threads));
 }
 

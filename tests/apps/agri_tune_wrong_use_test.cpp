@@ -52,7 +52,7 @@ TEST_F(WrongUse, ValueOutsideItsRangeNamesKeyAndRange) {
   expect_error(train({"--set", "base.quantize=int3"}), 2, {"base.quantize", "nf4", "int3"});
   expect_error(train({"--set", "data.template=chatlm"}), 2, {"data.template", "chatlm", "chatml"});
   expect_error(train({"--method", "lorra"}), 2, {"lorra", "lora"});
-  expect_error(train({"--set", "run.sample_answers=-1"}), 2, {"run.sample_answers", "0..1000", "-1"});
+  expect_error(train({"--set", "run.sample_answers=-1"}), 2, {"run.sample_answers", "0 to 1000", "-1"});
 }
 
 TEST_F(WrongUse, TargetThatMatchesNothingNamesWhatThereIs) {

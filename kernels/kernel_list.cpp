@@ -23,6 +23,7 @@ struct Instructions {
 };
 
 constexpr Instructions kTiles[] = {{"amx_bf16", &CpuFeatures::amx_bf16}, {"avx512_bf16", &CpuFeatures::avx512_bf16}};
+constexpr Instructions kDotProducts[] = {{"avx512_bf16", &CpuFeatures::avx512_bf16}};
 constexpr Instructions kAvx512[] = {{"avx512", &CpuFeatures::avx512}};
 constexpr Instructions kAvx2[] = {{"avx2", &CpuFeatures::avx2}};
 /// What some variants of the last two names want besides.
@@ -30,7 +31,8 @@ constexpr Instructions kFurther[] = {{"f16c", &CpuFeatures::f16c}, {"avx512_bf16
 
 /// What a variant of this name is made of; none for those that run everywhere.
 std::span<const Instructions> needed_by(std::string_view variant) {
-  if (variant == "tiles" || variant == "amx") return kTiles;
+  if (variant == "amx") return kTiles;
+  if (variant == "avx512_bf16") return kDotProducts;
   if (variant == "avx512") return kAvx512;
   if (variant == "avx2") return kAvx2;
   return {};
@@ -60,14 +62,14 @@ std::string why_not_used(std::string_view variant) {
   return "no " + std::string(variant) + " in this build";
 }
 
-/// `runs` says for each variant whether it does here. With `else_libtorch` only the best one is used, or none.
+/// `runs` says for each variant whether it does here. With `else_libtorch` LibTorch computes where tiles do not pay.
 template <class Variant, class Runs>
 KernelUse use_of(std::string name, std::span<const Variant> variants, Runs runs, bool else_libtorch) {
   const auto found = std::find_if(variants.begin(), variants.end(), runs);
   const bool best = found == variants.begin();
   const auto why = best ? why_used(found->name) : why_not_used(variants.front().name);
   KernelUse use{.name = std::move(name), .chosen = "LibTorch", .why = why, .others = {}};
-  if (best || !else_libtorch) use.chosen = found->name;
+  if (!else_libtorch || tiles_pay()) use.chosen = found->name;
   for (const auto& variant : variants) {
     if (variant.name != use.chosen) use.others.emplace_back(variant.name);
   }

@@ -4,7 +4,7 @@
 #include "bench/machine/ceilings.h"
 #include "bench/machine/timing.h"
 #include "kernels/base/bfloat16.h"
-#include "kernels/tiles/tiles.h"
+#include "kernels/tiles/amx_tiles.h"
 
 #include <omp.h>
 
@@ -47,7 +47,7 @@ struct TileOperands {
 
 /// The block of 2 x 2 tiles that products are made of: four loads for four tile products.
 GRAFT_TILES void multiply_tiles(const TileOperands& operands, int repeats) {
-  const kernels::TileSession session;
+  const kernels::AmxTiles tiles;
   alignas(64) std::array<float, 256> result;
   for (int repeat = 0; repeat < repeats; ++repeat) {
     for (int k = 0; k < kDepth; ++k) {
@@ -143,7 +143,7 @@ void measure_arithmetic(Ceilings& ceilings) {
 #if GRAFT_HAS_TILES
   const auto& cpu = kernels::cpu_features();
   const VectorOperands operands;
-  if (kernels::tiles_supported()) ceilings.tiles_bf16 = tile_rate();
+  if (kernels::amx_tiles_supported()) ceilings.tiles_bf16 = tile_rate();
   if (cpu.avx512_bf16) ceilings.vectors_bf16 = rate(2.0 * 32 * kSums * kSteps, [&] { add_dot_products_512(operands); });
   if (cpu.avx512) ceilings.vectors_fp32 = rate(2.0 * 16 * kSums * kSteps, [&] { add_products_512(operands); });
   else if (cpu.avx2) ceilings.vectors_fp32 = rate(2.0 * 8 * kSums * kSteps, [&] { add_products_256(operands); });

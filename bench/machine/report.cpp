@@ -30,7 +30,7 @@ std::string milliseconds(const Spread& seconds) {
 }
 
 /// The project's targets are for processors with matrix units.
-bool has_target(const Row& row) { return row.target && kernels::tiles_supported(); }
+bool has_target(const Row& row) { return row.target && kernels::amx_tiles_supported(); }
 
 std::string target_text(const Row& row) {
   if (!has_target(row)) return "";

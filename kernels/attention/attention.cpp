@@ -1,12 +1,13 @@
 #include "kernels/attention/attention.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
 
 #include "kernels/attention/variants.h"
-#include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
+#include "kernels/tiles/tiles.h"
 
 namespace graft::kernels {
 namespace {
@@ -58,13 +59,22 @@ void check(const AttentionProblem& problem) {
 
 constexpr bool always(const AttentionProblem&) { return true; }
 
-constexpr std::array<detail::AttentionVariant, 2> kVariants = {{
-    {"amx", detail::attention_amx_supported, detail::attention_forward_amx, detail::attention_backward_amx},
+/// Tiles take 16 rows; the transposed copies are made 16 columns at a time.
+bool fits_tiles(const AttentionProblem& problem) {
+  constexpr int64_t kMostWidth = 256, kTileRows = 16;
+  return problem.width % kTileRows == 0 && problem.width <= kMostWidth;
+}
+bool amx_supported(const AttentionProblem& problem) { return amx_tiles_supported() && fits_tiles(problem); }
+bool avx512_bf16_supported(const AttentionProblem& problem) { return dot_tiles_supported() && fits_tiles(problem); }
+
+constexpr std::array<detail::AttentionVariant, 3> kVariants = {{
+    {"amx", amx_supported, detail::attention_forward_amx, detail::attention_backward_amx},
+    {"avx512_bf16", avx512_bf16_supported, detail::attention_forward_avx512_bf16, detail::attention_backward_avx512_bf16},
     {"reference", always, attention_forward_reference, attention_backward_reference},
 }};
 
 const detail::AttentionVariant& best_variant(const AttentionProblem& problem) {
-  return kVariants[0].supported(problem) ? kVariants[0] : kVariants[1];
+  return *std::find_if(kVariants.begin(), kVariants.end(), [&](const auto& variant) { return variant.supported(problem); });
 }
 
 }  // namespace
@@ -73,16 +83,9 @@ namespace detail {
 
 std::span<const AttentionVariant> attention_variants() { return kVariants; }
 
-bool attention_amx_supported(const AttentionProblem& problem) {
-  // Tiles take 16 rows; the transposed copies are made 16 columns at a time.
-  constexpr int64_t kMostWidth = 256, kTileRows = 16;
-  return attention_amx_compiled() && cpu_features().amx_bf16 && cpu_features().avx512_bf16 && problem.width % kTileRows == 0 &&
-         problem.width <= kMostWidth;
-}
-
 }  // namespace detail
 
-bool attention_supported(const AttentionProblem& problem) { return detail::attention_amx_supported(problem); }
+bool attention_supported(const AttentionProblem& problem) { return tiles_pay() && fits_tiles(problem); }
 
 void attention_forward(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp) {
   check(problem);

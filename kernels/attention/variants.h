@@ -18,11 +18,11 @@ struct AttentionVariant {
 /// Best first; the last runs everywhere.
 std::span<const AttentionVariant> attention_variants();
 
-bool attention_amx_supported(const AttentionProblem& problem);
-/// Whether the compiler knew the tile instructions when this library was built.
-bool attention_amx_compiled();
 void attention_forward_amx(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp);
 void attention_backward_amx(const AttentionProblem& problem, const AttentionGradients& gradients);
+
+void attention_forward_avx512_bf16(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp);
+void attention_backward_avx512_bf16(const AttentionProblem& problem, const AttentionGradients& gradients);
 
 /// The reference on contiguous doubles, so that its gradients can be held against differences. log_sum_exp (N, Hq).
 struct ExactAttention {

@@ -19,8 +19,9 @@ constexpr int64_t kMostScratch = 64 << 20;
 
 constexpr bool always() { return true; }
 
-constexpr std::array<detail::HeadLossVariant, 2> kVariants = {{
-    {"tiles", tiles_supported, detail::head_loss_tiles},
+constexpr std::array<detail::HeadLossVariant, 3> kVariants = {{
+    {"amx", amx_tiles_supported, detail::head_loss_amx},
+    {"avx512_bf16", dot_tiles_supported, detail::head_loss_avx512_bf16},
     {"portable", always, detail::head_loss_portable},
 }};
 
@@ -65,7 +66,7 @@ std::span<const HeadLossVariant> head_loss_variants() { return kVariants; }
 
 }  // namespace detail
 
-bool head_loss_supported() { return kVariants[0].supported(); }
+bool head_loss_supported() { return tiles_pay(); }
 
 int64_t head_loss_words_at_once(int64_t width) { return detail::kParts * detail::words_of_part(width); }
 
@@ -81,7 +82,7 @@ int64_t head_loss_scratch(int64_t rows, int64_t width, bool gradient) {
 
 void head_loss(const HeadLoss& p) {
   check(p);
-  const auto& variant = kVariants[0].supported() ? kVariants[0] : kVariants[1];
+  const auto& variant = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& v) { return v.supported(); });
   const int64_t step = head_loss_rows_of_pass(p.width);
   for (int64_t first = 0; first < p.rows; first += step) variant.run(part_of(p, first, std::min(step, p.rows - first)));
 }

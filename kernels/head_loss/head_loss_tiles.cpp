@@ -10,6 +10,8 @@
 #include "kernels/head_loss/part_walk.h"
 #include "kernels/head_loss/results.h"
 #include "kernels/head_loss/variants.h"
+#include "kernels/tiles/amx_tiles.h"
+#include "kernels/tiles/dot_tiles.h"
 
 #if GRAFT_HAS_TILES
 
@@ -27,6 +29,7 @@ struct Round {
   int64_t words(int64_t part) const { return begin(part + 1) - begin(part); }
 };
 
+template <class Tiles>
 class Walk {
  public:
   Walk(const HeadLoss& p, uint8_t* scratch)
@@ -77,13 +80,13 @@ class Walk {
     {
       const int64_t threads = omp_get_num_threads();
       const int64_t ranges = std::clamp<int64_t>(threads % kParts == 0 ? threads / kParts : threads, 1, blocks_);
-      const TileSession session;
+      Tiles tiles;
 #pragma omp for schedule(static)
       for (int64_t granule = 0; granule < granules; ++granule) pack(round, granule);
 #pragma omp for schedule(static)
       for (int64_t unit = 0; unit < kParts * ranges; ++unit) {
         const int64_t part = unit / ranges, range = unit % ranges;
-        if (round.words(part) > 0) run_blocks(round, part, blocks_ * range / ranges, blocks_ * (range + 1) / ranges);
+        if (round.words(part) > 0) run_blocks(tiles, round, part, blocks_ * range / ranges, blocks_ * (range + 1) / ranges);
       }
     }
   }
@@ -98,7 +101,7 @@ class Walk {
     pack_words(from, round.rows.stride, count, p_.width, straight, across, in_part * 2 * kWordTile);
   }
 
-  void run_blocks(const Round& round, int64_t part, int64_t begin, int64_t end) {
+  void run_blocks(Tiles& tiles, const Round& round, int64_t part, int64_t begin, int64_t end) {
     BlockWork work;
     const int64_t count = round.words(part);
     const PartWords of_part{.straight = words(part),
@@ -111,15 +114,15 @@ class Walk {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * kRowBlock;
       const TargetsHere targets(p_.targets + first, std::min(kRowBlock, p_.rows - first), of_part);
-      run_one(of_part, targets, part, block, work);
+      run_one(tiles, of_part, targets, part, block, work);
       if (p_.gradient != nullptr && targets.rows != 0) keep_target_words(round, targets, part, first);
     }
   }
 
-  void run_one(const PartWords& of_part, const TargetsHere& targets, int64_t part, int64_t block, BlockWork& work) {
-    const auto run = p_.gradient != nullptr ? (p_.best != nullptr ? run_block<true, true> : run_block<true, false>)
-                                            : (p_.best != nullptr ? run_block<false, true> : run_block<false, false>);
-    run(of_part, hidden(block), block + 1 == blocks_, targets, state(block).parts[part], sums(part, block), work);
+  void run_one(Tiles& tiles, const PartWords& of_part, const TargetsHere& targets, int64_t part, int64_t block, BlockWork& work) {
+    const auto run = p_.gradient != nullptr ? (p_.best != nullptr ? run_block<true, true, Tiles> : run_block<true, false, Tiles>)
+                                            : (p_.best != nullptr ? run_block<false, true, Tiles> : run_block<false, false, Tiles>);
+    run(tiles, of_part, hidden(block), block + 1 == blocks_, targets, state(block).parts[part], sums(part, block), work);
   }
 
   /// W[target] waits in the gradient's memory for the end, since its rows are gone after this round.
@@ -147,12 +150,16 @@ class Walk {
   uint8_t* scratch_;
 };
 
+template <class Tiles>
+void walk(const HeadLoss& p) {
+  static thread_local AlignedBuffer<uint8_t> memory;
+  Walk<Tiles>(p, memory.reserve(static_cast<size_t>(head_loss_scratch(p.rows, p.width, p.gradient != nullptr)))).run();
+}
+
 }  // namespace
 
-void head_loss_tiles(const HeadLoss& p) {
-  static thread_local AlignedBuffer<uint8_t> memory;
-  Walk(p, memory.reserve(static_cast<size_t>(head_loss_scratch(p.rows, p.width, p.gradient != nullptr)))).run();
-}
+void head_loss_amx(const HeadLoss& p) { walk<AmxTiles>(p); }
+void head_loss_avx512_bf16(const HeadLoss& p) { walk<DotTiles>(p); }
 
 }  // namespace graft::kernels::detail
 
@@ -160,7 +167,8 @@ void head_loss_tiles(const HeadLoss& p) {
 
 namespace graft::kernels::detail {
 
-void head_loss_tiles(const HeadLoss&) { GRAFT_ASSERT(tiles_supported()); }
+void head_loss_amx(const HeadLoss&) { GRAFT_ASSERT(amx_tiles_supported()); }
+void head_loss_avx512_bf16(const HeadLoss&) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

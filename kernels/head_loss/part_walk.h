@@ -1,6 +1,6 @@
 #pragma once
 
-// Private to the tile variant: 32 hidden rows against the words of one part. Logits stand words x rows and the gradient columns x rows, so
+// Private to the tile variants: 32 hidden rows against the words of one part. Logits stand words x rows and the gradient columns x rows, so
 // that maximum, sum and scaling are per lane and words serve as left operands.
 
 #include <bit>
@@ -48,7 +48,7 @@ struct TargetsHere {
   }
 };
 
-/// Lines of memory that are wanted soon, fetched a few at a time between tile products, which leave most of the memory's time free. The
+/// Lines of memory that are wanted soon, fetched a few at a time between the steps of products, which leave most of the memory's time free. The
 /// processor does not foresee them: too few lines follow each other.
 template <_mm_hint kWhereTo>
 struct Ahead {
@@ -63,37 +63,18 @@ struct Ahead {
   }
 };
 
-GRAFT_TILES_INLINE void zero_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-}
-
-/// Tiles 0 to 3 (32 words x 32 rows) <- words · hiddenᵀ, stored to `logits`; meanwhile the waiting ones are taken. The words pass once and
-/// must not push the hidden rows out of the first cache: hence their streaming loads.
-template <bool kGradient, bool kBest>
-GRAFT_TILES_INLINE void multiply_granule(const uint16_t* words, const uint16_t* hidden, int64_t steps, float* logits, Waiting& waiting,
-                                         Ahead<_MM_HINT_T1>& ahead, Lanes& lanes) {
-  zero_sums();
-  for (int64_t step = 0; step < steps; ++step, words += 2 * kWordTile, hidden += 2 * kWordTile) {
-    _tile_stream_loadd(4, words, kTileBytes);
-    _tile_loadd(6, hidden, kTileBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, hidden + kWordTile, kTileBytes);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_stream_loadd(5, words + kWordTile, kTileBytes);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+/// Logits (32 words x 32 rows) <- words · hiddenᵀ; meanwhile the waiting ones are taken.
+template <bool kGradient, bool kBest, class Tiles>
+GRAFT_TILES_INLINE void multiply_granule(Tiles& tiles, const uint16_t* words, const uint16_t* hidden, int64_t steps, float* logits,
+                                         Waiting& waiting, Ahead<_MM_HINT_T1>& ahead, Lanes& lanes) {
+  constexpr int64_t kRowBytes = kRowBlock * static_cast<int64_t>(sizeof(float)), kStep = 2 * kWordTile;
+  tiles.begin({logits, logits + 16 * kRowBlock, 16, kRowBytes}, /*fresh=*/true);
+  tiles.template add<Passing::kLeft>({words, words + kWordTile, kStep}, {hidden, hidden + kWordTile, kStep}, steps, [&]() GRAFT_TILES_LAMBDA {
     if (waiting.pairs > 0) take_pair<kGradient, kBest>(waiting, lanes);
     ahead.fetch();
-  }
+  });
   while (waiting.pairs > 0) take_pair<kGradient, kBest>(waiting, lanes);
-  constexpr int64_t kRowBytes = kRowBlock * static_cast<int64_t>(sizeof(float));
-  _tile_stored(0, logits, kRowBytes);
-  _tile_stored(1, logits + 16, kRowBytes);
-  _tile_stored(2, logits + 16 * kRowBlock, kRowBytes);
-  _tile_stored(3, logits + 16 * kRowBlock + 16, kRowBytes);
+  tiles.finish();
 }
 
 /// Words that only fill up the last granule get no probability.
@@ -103,8 +84,8 @@ GRAFT_TILES_INLINE void hide_missing(int64_t words, float* logits) {
 }
 
 /// All words of the part: lanes' sums, tops and best words; the targets' logits; for a gradient the probabilities.
-template <bool kGradient, bool kBest>
-GRAFT_TILES_INLINE void take_words(const PartWords& words, const uint16_t* hidden, bool last, const TargetsHere& targets,
+template <bool kGradient, bool kBest, class Tiles>
+GRAFT_TILES_INLINE void take_words(Tiles& tiles, const PartWords& words, const uint16_t* hidden, bool last, const TargetsHere& targets,
                                    float* target_logit, Lanes& lanes, BlockWork& work) {
   Waiting waiting;
   const int64_t hidden_values = words.steps * 2 * kWordTile;
@@ -112,7 +93,7 @@ GRAFT_TILES_INLINE void take_words(const PartWords& words, const uint16_t* hidde
   for (int64_t g = 0; g < words.granules; ++g) {
     float* logits = work.logits[g % 2];
     const uint16_t* granule = words.straight + g * words.steps * 2 * kWordTile;
-    multiply_granule<kGradient, kBest>(granule, hidden, words.steps, logits, waiting, ahead, lanes);
+    multiply_granule<kGradient, kBest>(tiles, granule, hidden, words.steps, logits, waiting, ahead, lanes);
     if ((g + 1) * kGranule > words.count) hide_missing(words.count - g * kGranule, logits);
     targets.read_logits(g, logits, target_logit);
     waiting = {logits, work.probabilities + g * 2 * kWordTile, static_cast<int32_t>(words.first + g * kGranule), kGranule / 2};
@@ -121,35 +102,17 @@ GRAFT_TILES_INLINE void take_words(const PartWords& words, const uint16_t* hidde
 }
 
 /// sums (columns x 32 rows) += Wᵀ · probabilities. Tiles: [32 columns][columns 0-15, 16-31][rows 0-15, 16-31].
-GRAFT_TILES_INLINE void add_gradient(const PartWords& words, const uint16_t* probabilities, float* sums) {
+template <class Tiles>
+GRAFT_TILES_INLINE void add_gradient(Tiles& tiles, const PartWords& words, const uint16_t* probabilities, float* sums) {
+  constexpr int64_t kStep = 2 * kWordTile;
   before_tile_loads();
   const uint16_t* left = words.transposed;
-  for (int64_t step = 0; step < words.steps; ++step, sums += 4 * kSumTile) {
-    if (words.opening) {
-      zero_sums();
-    } else {
-      _tile_loadd(0, sums, kTileBytes);
-      _tile_loadd(1, sums + kSumTile, kTileBytes);
-      _tile_loadd(2, sums + 2 * kSumTile, kTileBytes);
-      _tile_loadd(3, sums + 3 * kSumTile, kTileBytes);
-    }
-    const uint16_t* right = probabilities;
+  for (int64_t step = 0; step < words.steps; ++step, sums += 4 * kSumTile, left += words.granules * kStep) {
+    tiles.begin({sums, sums + 2 * kSumTile, kSumTile}, words.opening);
     Ahead<_MM_HINT_T0> ahead(words.opening || step + 1 == words.steps ? nullptr : sums + 4 * kSumTile, 16 * kSumTile, words.granules);
-    for (int64_t g = 0; g < words.granules; ++g, left += 2 * kWordTile, right += 2 * kWordTile) {
-      ahead.fetch();
-      _tile_stream_loadd(4, left, kTileBytes);
-      _tile_loadd(6, right, kTileBytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, right + kWordTile, kTileBytes);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_stream_loadd(5, left + kWordTile, kTileBytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_stored(0, sums, kTileBytes);
-    _tile_stored(1, sums + kSumTile, kTileBytes);
-    _tile_stored(2, sums + 2 * kSumTile, kTileBytes);
-    _tile_stored(3, sums + 3 * kSumTile, kTileBytes);
+    tiles.template add<Passing::kLeft>({left, left + kWordTile, kStep}, {probabilities, probabilities + kWordTile, kStep}, words.granules,
+                                       [&]() GRAFT_TILES_LAMBDA { ahead.fetch(); });
+    tiles.finish();
   }
 }
 
@@ -202,18 +165,18 @@ GRAFT_TILES inline void write_lanes(const Lanes& lanes, const TargetsHere& targe
 }
 
 /// One block of rows; another follows it in memory if it is not the `last`. `sums` null: no gradient.
-template <bool kGradient, bool kBest>
-GRAFT_TILES void run_block(const PartWords& words, const uint16_t* hidden, bool last, const TargetsHere& targets, PartState& state,
+template <bool kGradient, bool kBest, class Tiles>
+GRAFT_TILES void run_block(Tiles& tiles, const PartWords& words, const uint16_t* hidden, bool last, const TargetsHere& targets, PartState& state,
                            float* sums, BlockWork& work) {
   Lanes lanes;
   read_lanes(state, lanes);
-  take_words<kGradient, kBest>(words, hidden, last, targets, state.target, lanes, work);
+  take_words<kGradient, kBest>(tiles, words, hidden, last, targets, state.target, lanes, work);
   if (move_shift(lanes, words, state, sums)) {
     read_lanes(state, lanes);
-    take_words<kGradient, kBest>(words, hidden, last, targets, state.target, lanes, work);
+    take_words<kGradient, kBest>(tiles, words, hidden, last, targets, state.target, lanes, work);
   }
   write_lanes(lanes, targets, state);
-  if constexpr (kGradient) add_gradient(words, work.probabilities, sums);
+  if constexpr (kGradient) add_gradient(tiles, words, work.probabilities, sums);
 }
 
 }  // namespace graft::kernels::detail

@@ -1,6 +1,6 @@
 #pragma once
 
-// Private to the tile variant: 32 rows of x times 32 outputs, and the way of a finished block to y.
+// Private to the tile variants: 32 rows of x times 32 outputs, and the way of a finished block to y.
 
 #include <cstdint>
 
@@ -69,45 +69,14 @@ GRAFT_TILES_INLINE void write_rest(Output& output) {
   while (output.next < output.rows) write_row(output);
 }
 
-/// Tiles 0 to 3 += 16 (or, with kBoth, 32) rows x 32 outputs. The weight passes through once and must not push the rows out of
-/// the first cache: hence its streaming loads.
-template <bool kBoth>
-GRAFT_TILES_INLINE void multiply(const Segment& segment, Output& pending) {
-  const uint16_t *upper = segment.rows, *lower = segment.rows + 8 * segment.row_bytes, *weight = segment.weight;
-  for (int64_t step = 0; step < segment.steps; ++step) {
-    _tile_loadd(4, upper, segment.row_bytes);
-    _tile_stream_loadd(6, weight, kTileBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_stream_loadd(7, weight + kTileSize, kTileBytes);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kBoth) {
-      _tile_loadd(5, lower, segment.row_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+/// += 16 (or, with kBoth, 32) rows x 32 outputs.
+template <bool kBoth, class Tiles>
+GRAFT_TILES_INLINE void multiply(Tiles& tiles, const Segment& segment, Output& pending) {
+  const LeftTiles rows{segment.rows, segment.rows + 8 * segment.row_bytes, kTileDepth, segment.row_bytes};
+  const RightTiles weight{segment.weight, segment.weight + kTileSize, kBlockSize};
+  tiles.template add<Passing::kRight, kBoth>(rows, weight, segment.steps, [&]() GRAFT_TILES_LAMBDA {
     for (int row = 0; row < 2 && pending.next < pending.rows; ++row) write_row(pending);
-    upper += kTileDepth;
-    lower += kTileDepth;
-    weight += kBlockSize;
-  }
-}
-
-GRAFT_TILES_INLINE void clear_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-}
-
-template <bool kBoth>
-GRAFT_TILES_INLINE void store_sums(float* sums) {
-  constexpr int64_t kRowBytes = kBlock * static_cast<int64_t>(sizeof(float));
-  _tile_stored(0, sums, kRowBytes);
-  _tile_stored(1, sums + 16, kRowBytes);
-  if constexpr (kBoth) {
-    _tile_stored(2, sums + 16 * kBlock, kRowBytes);
-    _tile_stored(3, sums + 16 * kBlock + 16, kRowBytes);
-  }
+  });
 }
 
 }  // namespace graft::kernels::detail

@@ -5,7 +5,8 @@
 #include "kernels/base/error.h"
 #include "kernels/packed_linear/layout.h"
 #include "kernels/packed_linear/variants.h"
-#include "kernels/tiles/tiles.h"
+#include "kernels/tiles/amx_tiles.h"
+#include "kernels/tiles/dot_tiles.h"
 
 #if GRAFT_HAS_TILES
 
@@ -13,6 +14,7 @@ namespace graft::kernels::detail {
 namespace {
 
 constexpr int64_t kLongestChunk = 128;
+constexpr int64_t kSumTile = kTileRows * kTileRows;
 
 /// Rows that are added up before the sums go back to memory. 32 rows are as many streams as the processor prefetches; for large
 /// ranks the traffic of the sums counts more.
@@ -48,6 +50,7 @@ struct Scratch {
   AlignedBuffer<float> sums;
 };
 
+template <class Tiles>
 class ColumnGradient {
  public:
   ColumnGradient(const FactorGradient& p, const uint16_t* narrow, const Range& strips, Scratch& scratch)
@@ -58,9 +61,9 @@ class ColumnGradient {
 
   GRAFT_TILES void run() {
     {
-      TileSession session;
+      Tiles tiles;
       for (int64_t row = 0; row < p_.rows; row += chunk_) {
-        for (int64_t strip = strips_.begin; strip < strips_.end; ++strip) add_chunk(row, strip);
+        for (int64_t strip = strips_.begin; strip < strips_.end; ++strip) add_chunk(tiles, row, strip);
       }
     }
     for (int64_t strip = strips_.begin; strip < strips_.end; ++strip) write_strip(strip);
@@ -69,15 +72,15 @@ class ColumnGradient {
  private:
   float* sums_of(int64_t strip, int64_t rank_block) { return sums_ + ((strip - strips_.begin) * rank_blocks_ + rank_block) * kBlockSize; }
 
-  GRAFT_TILES void add_chunk(int64_t row, int64_t strip) {
+  GRAFT_TILES void add_chunk(Tiles& tiles, int64_t row, int64_t strip) {
     const int64_t steps = std::min(chunk_ / kBlock, blocks_for(p_.rows - row));
     pair_rows(row, strip, steps);
     for (int64_t block = 0; block < rank_blocks_; ++block) {
       const uint16_t* narrow = narrow_ + (row / kBlock * rank_blocks_ + block) * kBlockSize;
       if (p_.rank - block * kBlock > kTileRows) {
-        multiply<true>(narrow, steps, sums_of(strip, block));
+        multiply<true>(tiles, narrow, steps, sums_of(strip, block));
       } else {
-        multiply<false>(narrow, steps, sums_of(strip, block));
+        multiply<false>(tiles, narrow, steps, sums_of(strip, block));
       }
     }
   }
@@ -105,32 +108,11 @@ class ColumnGradient {
 
   /// sums (32, 32), each of its four tiles on its own, += narrowᵀ wide; only the upper 16 rows unless kBoth.
   template <bool kBoth>
-  GRAFT_TILES void multiply(const uint16_t* narrow, int64_t steps, float* sums) {
-    _tile_loadd(0, sums, kTileBytes);
-    _tile_loadd(1, sums + 256, kTileBytes);
-    if constexpr (kBoth) {
-      _tile_loadd(2, sums + 512, kTileBytes);
-      _tile_loadd(3, sums + 768, kTileBytes);
-    }
-    for (int64_t step = 0; step < steps; ++step) {
-      const uint16_t *left = narrow + step * rank_blocks_ * kBlockSize, *right = pairs_ + step * kBlockSize;
-      _tile_loadd(4, left, kTileBytes);
-      _tile_loadd(6, right, kTileBytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, right + kTileSize, kTileBytes);
-      _tile_dpbf16ps(1, 4, 7);
-      if constexpr (kBoth) {
-        _tile_loadd(5, left + kTileSize, kTileBytes);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-      }
-    }
-    _tile_stored(0, sums, kTileBytes);
-    _tile_stored(1, sums + 256, kTileBytes);
-    if constexpr (kBoth) {
-      _tile_stored(2, sums + 512, kTileBytes);
-      _tile_stored(3, sums + 768, kTileBytes);
-    }
+  GRAFT_TILES void multiply(Tiles& tiles, const uint16_t* narrow, int64_t steps, float* sums) {
+    tiles.template begin<kBoth>({sums, sums + 2 * kSumTile, kSumTile}, /*fresh=*/false);
+    const LeftTiles left{narrow, narrow + kTileSize, rank_blocks_ * kBlockSize};
+    tiles.template add<Passing::kNone, kBoth>(left, {pairs_, pairs_ + kTileSize, kBlockSize}, steps);
+    tiles.template finish<kBoth>();
   }
 
   /// One tile of 16 (of the rank) x 16 (columns), either way.
@@ -165,9 +147,8 @@ class ColumnGradient {
   float* sums_ = nullptr;
 };
 
-}  // namespace
-
-void factor_gradient_tiles(const FactorGradient& p) {
+template <class Tiles>
+void gradient(const FactorGradient& p) {
   static thread_local AlignedBuffer<uint16_t> buffer;
   const int64_t row_blocks = blocks_for(p.rows), strips = blocks_for(p.columns);
   uint16_t* narrow = buffer.reserve(static_cast<size_t>(packed_weight_size(p.rows, p.rank)));
@@ -177,9 +158,14 @@ void factor_gradient_tiles(const FactorGradient& p) {
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < row_blocks; ++block) transpose_narrow(p, block, narrow);
     const Range mine = part_of(strips, omp_get_thread_num(), omp_get_num_threads());
-    if (mine.begin < mine.end) ColumnGradient(p, narrow, mine, scratch).run();
+    if (mine.begin < mine.end) ColumnGradient<Tiles>(p, narrow, mine, scratch).run();
   }
 }
+
+}  // namespace
+
+void factor_gradient_amx(const FactorGradient& p) { gradient<AmxTiles>(p); }
+void factor_gradient_avx512_bf16(const FactorGradient& p) { gradient<DotTiles>(p); }
 
 }  // namespace graft::kernels::detail
 
@@ -187,7 +173,8 @@ void factor_gradient_tiles(const FactorGradient& p) {
 
 namespace graft::kernels::detail {
 
-void factor_gradient_tiles(const FactorGradient&) { GRAFT_ASSERT(tiles_supported()); }
+void factor_gradient_amx(const FactorGradient&) { GRAFT_ASSERT(amx_tiles_supported()); }
+void factor_gradient_avx512_bf16(const FactorGradient&) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

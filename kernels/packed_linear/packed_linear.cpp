@@ -1,5 +1,6 @@
 #include "kernels/packed_linear/packed_linear.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -13,15 +14,17 @@ namespace {
 
 constexpr bool always() { return true; }
 
-constexpr std::array<detail::PackedLinearVariant, 2> kVariants = {{
-    {"tiles", tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_tiles,
-     detail::narrow_product_tiles, detail::factor_gradient_tiles},
+constexpr std::array<detail::PackedLinearVariant, 3> kVariants = {{
+    {"amx", amx_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_amx,
+     detail::narrow_product_amx, detail::factor_gradient_amx},
+    {"avx512_bf16", dot_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_avx512_bf16,
+     detail::narrow_product_avx512_bf16, detail::factor_gradient_avx512_bf16},
     {"portable", always, detail::pack_weight_portable, detail::pack_weight_transposed_portable, detail::packed_linear_portable,
      detail::narrow_product_portable, detail::factor_gradient_portable},
 }};
 
 const detail::PackedLinearVariant& best_variant() {
-  static const detail::PackedLinearVariant& best = kVariants[0].supported() ? kVariants[0] : kVariants[1];
+  static const auto& best = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& variant) { return variant.supported(); });
   return best;
 }
 

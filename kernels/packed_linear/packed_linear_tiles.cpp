@@ -6,6 +6,8 @@
 #include "kernels/packed_linear/block_product.h"
 #include "kernels/packed_linear/packing.h"
 #include "kernels/packed_linear/variants.h"
+#include "kernels/tiles/amx_tiles.h"
+#include "kernels/tiles/dot_tiles.h"
 
 #if GRAFT_HAS_TILES
 
@@ -52,6 +54,7 @@ GRAFT_TILES void copy_rows(const uint16_t* source, int64_t stride, int64_t count
   }
 }
 
+template <class Tiles>
 class ShareProduct {
  public:
   ShareProduct(const PackedLinear& p, const Share& share, Scratch& scratch)
@@ -111,7 +114,7 @@ class ShareProduct {
     const int64_t count = std::min(kBlock, p_.rows - row * kBlock);
     set_rows(row, count, steps);
     const bool partial = count < kBlock;
-    if (partial) session_.reshape(std::min(count, kTileRows), std::max<int64_t>(count - kTileRows, 1));
+    if (partial) tiles_.reshape(std::min(count, kTileRows), std::max<int64_t>(count - kTileRows, 1));
     for (int64_t output = outputs.begin; output < outputs.end; ++output) {
       float* sums = chunked() ? scratch_.sums.data() + ((row - first_row) * plan_.panel + output - outputs.begin) * kBlockSize : nullptr;
       set_weights(output, steps);
@@ -121,7 +124,7 @@ class ShareProduct {
         multiply_block<false>(row, output, count, sums, steps);
       }
     }
-    if (partial) session_.reshape(kTileRows, kTileRows);
+    if (partial) tiles_.reshape(kTileRows, kTileRows);
   }
 
   /// Where the left operands of this block of rows lie; copies what cannot be read in place.
@@ -165,13 +168,15 @@ class ShareProduct {
 
   template <bool kBoth>
   GRAFT_TILES void multiply_block(int64_t row, int64_t output, int64_t count, float* sums, const Range& steps) {
-    clear_sums();
-    multiply<kBoth>(main_, pending_);
-    if (tail_.steps > 0) multiply<kBoth>(tail_, pending_);
-    if (low_rank_.steps > 0) multiply<kBoth>(low_rank_, pending_);
-    write_rest(pending_);
     const bool first = steps.begin == 0, last = steps.end == steps_;
-    store_sums<kBoth>(first && !last ? sums : scratch_.block.data());
+    if constexpr (!Tiles::kSumsInRegisters) write_rest(pending_);
+    float* to = first && !last ? sums : scratch_.block.data();
+    tiles_.template begin<kBoth>({to, to + kTileRows * kBlock, kTileRows, kBlock * static_cast<int64_t>(sizeof(float))}, /*fresh=*/true);
+    multiply<kBoth>(tiles_, main_, pending_);
+    if (tail_.steps > 0) multiply<kBoth>(tiles_, tail_, pending_);
+    if (low_rank_.steps > 0) multiply<kBoth>(tiles_, low_rank_, pending_);
+    write_rest(pending_);
+    tiles_.template finish<kBoth>();
     if (first && !last) return;
     uint16_t* y = p_.y + row * kBlock * p_.y_stride + output * kBlock;
     const bool whole_lines = reinterpret_cast<uintptr_t>(y) % 64 == 0 && p_.y_stride % kBlock == 0 && (output + 1) * kBlock <= p_.out;
@@ -199,7 +204,7 @@ class ShareProduct {
     int64_t steps = 0, first_output = 0, first_step = 0;
   } panel_;
   uint16_t* up_ = nullptr;
-  TileSession session_;
+  Tiles tiles_;
   Segment main_, tail_, low_rank_;
   Output pending_;
 };
@@ -221,20 +226,20 @@ Share share_of(const PackedLinear& p, int64_t thread, int64_t threads) {
   return {part_of(outputs, thread % across, across), part_of(rows, thread / across, threads / across)};
 }
 
-}  // namespace
-
-void packed_linear_tiles(const PackedLinear& p) {
+template <class Tiles>
+void linear(const PackedLinear& p) {
   constexpr int64_t kWorthwhile = 1 << 19;  // products below this are done before a second thread has started
   const bool parallel = p.rows * p.out * (p.in + p.rank) >= kWorthwhile;
 #pragma omp parallel if (parallel)
   {
     static thread_local Scratch scratch;
     const Share share = share_of(p, omp_get_thread_num(), omp_get_num_threads());
-    if (share.outputs.begin < share.outputs.end && share.rows.begin < share.rows.end) ShareProduct(p, share, scratch).run();
+    if (share.outputs.begin < share.outputs.end && share.rows.begin < share.rows.end) ShareProduct<Tiles>(p, share, scratch).run();
   }
 }
 
-void narrow_product_tiles(const NarrowProduct& p) {
+template <class Tiles>
+void narrow(const NarrowProduct& p) {
   static thread_local AlignedBuffer<uint16_t> buffer;
   uint16_t* packed = buffer.reserve(static_cast<size_t>(packed_weight_size(p.rank, p.in)));
   const int64_t blocks = blocks_for(p.rank);
@@ -242,17 +247,24 @@ void narrow_product_tiles(const NarrowProduct& p) {
   for (int64_t block = 0; block < blocks; ++block) {
     pack_factor(p.a, p.rank, p.in, {block, block + 1}, packed + block * blocks_for(p.in) * kBlockSize);
   }
-  PackedLinear linear;
-  linear.rows = p.rows;
-  linear.in = p.in;
-  linear.out = p.rank;
-  linear.x = p.x;
-  linear.x_stride = p.x_stride;
-  linear.weight = packed;
-  linear.y = p.down;
-  linear.y_stride = p.down_stride;
-  packed_linear_tiles(linear);
+  PackedLinear linear_product;
+  linear_product.rows = p.rows;
+  linear_product.in = p.in;
+  linear_product.out = p.rank;
+  linear_product.x = p.x;
+  linear_product.x_stride = p.x_stride;
+  linear_product.weight = packed;
+  linear_product.y = p.down;
+  linear_product.y_stride = p.down_stride;
+  linear<Tiles>(linear_product);
 }
+
+}  // namespace
+
+void packed_linear_amx(const PackedLinear& p) { linear<AmxTiles>(p); }
+void narrow_product_amx(const NarrowProduct& p) { narrow<AmxTiles>(p); }
+void packed_linear_avx512_bf16(const PackedLinear& p) { linear<DotTiles>(p); }
+void narrow_product_avx512_bf16(const NarrowProduct& p) { narrow<DotTiles>(p); }
 
 }  // namespace graft::kernels::detail
 
@@ -260,8 +272,10 @@ void narrow_product_tiles(const NarrowProduct& p) {
 
 namespace graft::kernels::detail {
 
-void packed_linear_tiles(const PackedLinear&) { GRAFT_ASSERT(tiles_supported()); }
-void narrow_product_tiles(const NarrowProduct&) { GRAFT_ASSERT(tiles_supported()); }
+void packed_linear_amx(const PackedLinear&) { GRAFT_ASSERT(amx_tiles_supported()); }
+void narrow_product_amx(const NarrowProduct&) { GRAFT_ASSERT(amx_tiles_supported()); }
+void packed_linear_avx512_bf16(const PackedLinear&) { GRAFT_ASSERT(dot_tiles_supported()); }
+void narrow_product_avx512_bf16(const NarrowProduct&) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

@@ -162,8 +162,8 @@ void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t i
 
 namespace graft::kernels::detail {
 
-void pack_weight_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(tiles_supported()); }
-void pack_weight_transposed_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(tiles_supported()); }
+void pack_weight_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(dot_tiles_supported()); }
+void pack_weight_transposed_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

@@ -40,8 +40,12 @@ void factor_gradient_portable(const FactorGradient& product);
 
 void pack_weight_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
 void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
-void packed_linear_tiles(const PackedLinear& product);
-void narrow_product_tiles(const NarrowProduct& product);
-void factor_gradient_tiles(const FactorGradient& product);
+void packed_linear_amx(const PackedLinear& product);
+void narrow_product_amx(const NarrowProduct& product);
+void factor_gradient_amx(const FactorGradient& product);
+
+void packed_linear_avx512_bf16(const PackedLinear& product);
+void narrow_product_avx512_bf16(const NarrowProduct& product);
+void factor_gradient_avx512_bf16(const FactorGradient& product);
 
 }  // namespace graft::kernels::detail

@@ -1,7 +1,8 @@
 #pragma once
 
-// What every kernel on AMX tiles needs. Private to kernels/; a file that includes it compiles for any processor, since the
-// instructions are allowed function by function with GRAFT_TILES.
+// What every kernel on blocks of bf16 tiles needs, whichever instructions multiply them: AMX (amx_tiles.h) or AVX512-BF16 (dot_tiles.h).
+// Private to kernels/; a file that includes it compiles for any processor, since the instructions are allowed function by function with
+// GRAFT_TILES.
 
 #include "kernels/base/cpu_features.h"
 #include "kernels/base/x86_intrinsics.h"
@@ -15,18 +16,23 @@
 
 namespace graft::kernels {
 
+/// AVX-512 with bf16 dot products, which is all that dot_tiles.h needs.
+inline bool dot_tiles_supported() { return GRAFT_HAS_TILES != 0 && cpu_features().avx512 && cpu_features().avx512_bf16; }
+
 /// Asks the operating system for the tiles' state at its first call; AVX-512 with bf16 conversions is required beside them.
-inline bool tiles_supported() {
-  return GRAFT_HAS_TILES != 0 && cpu_features().amx_bf16 && cpu_features().avx512 && cpu_features().avx512_bf16;
-}
+inline bool amx_tiles_supported() { return dot_tiles_supported() && cpu_features().amx_bf16; }
+
+/// True where kernels on tiles beat LibTorch's products. With GRAFT_CPU=avx512 on a processor with AMX they do not: LibTorch's use it.
+inline bool tiles_pay() { return amx_tiles_supported() || (dot_tiles_supported() && !processor_features().amx_bf16); }
 
 }  // namespace graft::kernels
 
 #if GRAFT_HAS_TILES
 
-/// Before a function or lambda body that uses tiles or AVX-512. Templates and inline functions from elsewhere stay as they are.
+/// Before a function or lambda body that uses tiles or AVX-512; the compiler itself never chooses AMX. Templates and inline functions from elsewhere stay as they are.
 #define GRAFT_TILES __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
 #define GRAFT_TILES_INLINE inline __attribute__((always_inline)) GRAFT_TILES
+#define GRAFT_TILES_LAMBDA __attribute__((always_inline)) GRAFT_TILES
 
 namespace graft::kernels {
 
@@ -34,39 +40,36 @@ constexpr int64_t kTileRows = 16;   ///< rows of a tile, and columns of an fp32 
 constexpr int64_t kTileBytes = 64;  ///< bytes a row: 32 bf16 or 16 fp32
 constexpr int64_t kTileDepth = 32;  ///< bf16 values that one tile product adds up
 
+/// The left operand of a product of blocks: 32 rows as two tiles of 16, each step 32 values of the reduction.
+struct LeftTiles {
+  const uint16_t *upper, *lower;
+  int64_t step;                   ///< values from a step's tiles to the next one's
+  int64_t row_bytes = kTileBytes; ///< from row to row
+};
+
+/// The right operand: 32 columns as two tiles of 16, each of 16 rows of pairs; see interleave().
+struct RightTiles {
+  const uint16_t *first, *second;
+  int64_t step;
+};
+
+/// 32 x 32 fp32 sums as four tiles: 16 rows at `upper` and 16 at `lower`, in both columns 16 to 31 `column_step` values further.
+struct SumTiles {
+  float *upper, *lower;
+  int64_t column_step;
+  int64_t row_bytes = kTileBytes;
+};
+
+/// An operand that passes only once and must not push the other out of the first cache.
+enum class Passing { kNone, kLeft, kRight };
+
+/// Nothing to do between the steps of a product.
+struct Nothing {
+  void operator()() const {}
+};
+
 /// The compiler does not know that a tile load reads memory: call this between vector stores and the tile loads that see them.
 inline void before_tile_loads() { __asm__ volatile("" ::: "memory"); }
-
-/// This thread's tile registers, from construction to destruction; sessions on one thread must not nest, and every thread of a parallel
-/// region needs its own. All eight tiles are 16 rows of 64 bytes, unless a block has fewer rows: tiles 0, 1 and 4 then take
-/// `upper` rows and tiles 2, 3 and 5 `lower` rows (1 to 16), tiles 6 and 7 always 16.
-class TileSession {
- public:
-  explicit TileSession(int64_t upper = kTileRows, int64_t lower = kTileRows) { reshape(upper, lower); }
-  /// Other numbers of rows from here on; all tiles are zero afterwards.
-  GRAFT_TILES void reshape(int64_t upper, int64_t lower) {
-    const int64_t rows[8] = {upper, upper, lower, lower, upper, lower, kTileRows, kTileRows};
-    alignas(64) Configuration configuration{};
-    configuration.palette = 1;
-    for (int tile = 0; tile < 8; ++tile) {
-      configuration.bytes_a_row[tile] = static_cast<uint16_t>(kTileBytes);
-      configuration.rows[tile] = static_cast<uint8_t>(rows[tile]);
-    }
-    // The intrinsic names only the first 8 of the 64 bytes that the instruction reads.
-    __asm__ volatile("" ::"r"(&configuration) : "memory");
-    _tile_loadconfig(&configuration);
-  }
-  GRAFT_TILES ~TileSession() { _tile_release(); }
-  TileSession(const TileSession&) = delete;
-  TileSession& operator=(const TileSession&) = delete;
-
- private:
-  struct Configuration {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t bytes_a_row[16];
-    uint8_t rows[16];
-  };
-};
 
 /// 32 fp32 values to bf16, nearest even; NaN stays NaN, subnormal numbers become 0 as in the tile product itself.
 GRAFT_TILES_INLINE __m512i round_to_bfloat16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }

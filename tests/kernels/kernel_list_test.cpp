@@ -62,9 +62,29 @@ TEST(KernelList, TilesRunWhereTheProcessorHasThem) {
   if (!processor_features().amx_bf16 || !processor_features().avx512_bf16) GTEST_SKIP() << "no AMX here";
   in_a_process_of_its_own([] {
     unsetenv("GRAFT_CPU");
-    EXPECT_EQ(use("packed products").chosen, "tiles");
+    EXPECT_EQ(use("packed products").chosen, "amx");
     EXPECT_EQ(use("attention").chosen, "amx");
     EXPECT_EQ(use("attention").why, "amx_bf16 and avx512_bf16 present");
+  });
+}
+
+TEST(KernelList, DotProductsRunWhereTheProcessorHasNoTiles) {
+  if (processor_features().amx_bf16 || !processor_features().avx512_bf16) GTEST_SKIP() << "AMX or no AVX512-BF16 here";
+  in_a_process_of_its_own([] {
+    unsetenv("GRAFT_CPU");
+    for (const auto* kernel : {"packed products", "attention", "head and loss"}) {
+      EXPECT_EQ(use(kernel).chosen, "avx512_bf16");
+      EXPECT_EQ(use(kernel).why, "this processor has no amx_bf16");
+    }
+  });
+}
+
+TEST(KernelList, LibTorchKeepsTheMatrixUnitsThatTheEnvironmentForbidsUs) {
+  if (!processor_features().amx_bf16) GTEST_SKIP() << "no AMX here";
+  in_a_process_of_its_own([] {
+    setenv("GRAFT_CPU", "avx512", 1);
+    EXPECT_EQ(use("packed products").chosen, "LibTorch");
+    EXPECT_EQ(use("packed products").why, "GRAFT_CPU=avx512");
   });
 }
 

@@ -5,7 +5,10 @@
 #include "kernels/attention/tile_products.h"
 #include "kernels/attention/tile_rows.h"
 #include "kernels/attention/variants.h"
+#include "kernels/base/error.h"
 #include "kernels/tiles/aligned_buffer.h"
+#include "kernels/tiles/amx_tiles.h"
+#include "kernels/tiles/dot_tiles.h"
 
 #if GRAFT_HAS_TILES
 
@@ -101,19 +104,15 @@ GRAFT_TILES_INLINE void shrink_out(const __m512 (&shrink)[2], const HeadTiles& h
 }
 
 /// out (transposed) += valuesᵀ · probabilities over `granules`.
-GRAFT_TILES_INLINE void add_values(const uint16_t* values, const uint16_t* probabilities, int64_t granules, const HeadTiles& head,
-                                   bool first, float* out) {
+template <class Tiles>
+GRAFT_TILES_INLINE void add_values(Tiles& tiles, const uint16_t* values, const uint16_t* probabilities, int64_t granules,
+                                   const HeadTiles& head, bool first, float* out) {
   before_tile_loads();
   for (int64_t column = 0; column < head.columns; column += 2) {
-    float *upper = out + 2 * column * kTileFloats, *lower = upper + 2 * kTileFloats;
-    if (first) {
-      zero_tiles();
-    } else {
-      load_tiles(upper, lower);
-    }
+    float* upper = out + 2 * column * kTileFloats;
     const uint16_t* left = values + column * kTile;
-    multiply({left, left + kTile, head.block()}, {probabilities, probabilities + kTile, 2 * kTile}, granules);
-    store_tiles(upper, lower);
+    add_product(tiles, {left, left + kTile, head.block()}, {probabilities, probabilities + kTile, 2 * kTile}, granules, first, upper,
+                upper + 2 * kTileFloats);
   }
 }
 
@@ -132,7 +131,7 @@ struct Unit {
   HeadRows<float> log_sums;         ///< the same, one apart; data may be null
 };
 
-/// One block of keys for one panel. While its probabilities are computed, the tile unit works on the scores of the step after it.
+/// One block of keys for one panel. While its probabilities are computed, a matrix unit works on the scores of the step after it.
 struct Step {
   int64_t panel, first, granules;
 
@@ -144,9 +143,10 @@ struct Step {
   }
 };
 
-GRAFT_TILES_INLINE void compute_scores(const Unit& u, const Step& step, int64_t granule, float* scores) {
+template <class Tiles>
+GRAFT_TILES_INLINE void compute_scores(Tiles& tiles, const Unit& u, const Step& step, int64_t granule, float* scores) {
   const uint16_t* keys = u.packed.keys.of(u.key_head, u.sequence.first_granule + step.first + granule);
-  multiply_granule(keys, u.work.queries + step.panel * u.head.block(), u.head, scores + granule * kGranule * kQueryBlock);
+  multiply_granule(tiles, keys, u.work.queries + step.panel * u.head.block(), u.head, scores + granule * kGranule * kQueryBlock);
 }
 
 GRAFT_TILES void write_result(const Unit& u, const Statistics& s, int64_t panel) {
@@ -165,14 +165,15 @@ GRAFT_TILES void write_result(const Unit& u, const Statistics& s, int64_t panel)
   }
 }
 
-GRAFT_TILES void run_steps(const Unit& u, const Visibility& visibility) {
+template <class Tiles>
+GRAFT_TILES void run_steps(Tiles& tiles, const Unit& u, const Visibility& visibility) {
   const float scale2 = u.scale * kLog2E;
   const __m512 lowest = _mm512_set1_ps(-1e30f), zero = _mm512_setzero_ps();
   Statistics s{};
   Step step(u, 0, u.seen.begin);
   float *scores = u.work.scores[0], *next_scores = u.work.scores[1];
   before_tile_loads();
-  for (int64_t g = 0; g < step.granules; ++g) compute_scores(u, step, g, scores);
+  for (int64_t g = 0; g < step.granules; ++g) compute_scores(tiles, u, step, g, scores);
   while (step.panel < u.panels) {
     const bool first = step.first == u.seen.begin;
     if (first) s = {{lowest, lowest}, {zero, zero}};
@@ -185,12 +186,12 @@ GRAFT_TILES void run_steps(const Unit& u, const Visibility& visibility) {
     const Step next = step.next(u);
     const int64_t ahead = next.panel < u.panels ? next.granules : 0;
     for (int64_t g = 0; g < step.granules || g < ahead; ++g) {
-      if (g < ahead) compute_scores(u, next, g, next_scores);
+      if (g < ahead) compute_scores(tiles, u, next, g, next_scores);
       if (g < step.granules) exponentials(scores + g * kGranule * kQueryBlock, scale2, s, u.work.probabilities + g * 2 * kTile);
     }
     if (raised && !first) shrink_out(shrink, u.head, u.work.out);
     const uint16_t* values = u.packed.values.of(u.key_head, u.sequence.first_granule + step.first);
-    add_values(values, u.work.probabilities, step.granules, u.head, first, u.work.out);
+    add_values(tiles, values, u.work.probabilities, step.granules, u.head, first, u.work.out);
     if (next.panel != step.panel) write_result(u, s, step.panel);
     step = next;
     float* swapped = scores;
@@ -199,7 +200,8 @@ GRAFT_TILES void run_steps(const Unit& u, const Visibility& visibility) {
   }
 }
 
-GRAFT_TILES void run_unit(const AttentionProblem& problem, const AttentionSequence& sequence, const ForwardUnit& unit,
+template <class Tiles>
+GRAFT_TILES void run_unit(Tiles& tiles, const AttentionProblem& problem, const AttentionSequence& sequence, const ForwardUnit& unit,
                           const PackedKeys& packed, const ForwardWork& work, HeadRows<uint16_t> out, float* log_sum_exp) {
   const int64_t group = problem.heads / problem.key_heads, width = problem.width, block = unit.first_query / kQueryBlock;
   const int64_t rest = sequence.queries - unit.first_query, token = sequence.first_query + unit.first_query;
@@ -217,14 +219,11 @@ GRAFT_TILES void run_unit(const AttentionProblem& problem, const AttentionSequen
   }
   for (int64_t p = 0; p < u.panels; ++p)
     copy_columns({u.q.data + p * width, u.q.stride, u.count, width}, u.head, work.queries + p * u.head.block());
-  run_steps(u, Visibility(problem, sequence, unit.first_query, single ? 0 : 1));
+  run_steps(tiles, u, Visibility(problem, sequence, unit.first_query, single ? 0 : 1));
 }
 
-}  // namespace
-
-bool attention_amx_compiled() { return true; }
-
-GRAFT_TILES void attention_forward_amx(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp) {
+template <class Tiles>
+GRAFT_TILES void forward(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp) {
   const HeadTiles head(problem.width);
   const int64_t group = problem.heads / problem.key_heads;
   const auto sequences = sequences_of(problem);
@@ -241,7 +240,7 @@ GRAFT_TILES void attention_forward_amx(const AttentionProblem& problem, HeadRows
 
 #pragma omp parallel
   {
-    const TileSession session;
+    Tiles tiles;
     const ForwardWork work(work_memory + omp_get_thread_num() * ForwardWork::bytes(head, group), head, group);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < problem.key_heads * granule_count; ++i) {
@@ -251,9 +250,18 @@ GRAFT_TILES void attention_forward_amx(const AttentionProblem& problem, HeadRows
 #pragma omp for schedule(dynamic, 1)
     for (int64_t u = 0; u < unit_count; ++u) {
       const auto& unit = units[static_cast<size_t>(u)];
-      run_unit(problem, sequences[static_cast<size_t>(unit.sequence)], unit, packed, work, out, log_sum_exp);
+      run_unit(tiles, problem, sequences[static_cast<size_t>(unit.sequence)], unit, packed, work, out, log_sum_exp);
     }
   }
+}
+
+}  // namespace
+
+void attention_forward_amx(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp) {
+  forward<AmxTiles>(problem, out, log_sum_exp);
+}
+void attention_forward_avx512_bf16(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp) {
+  forward<DotTiles>(problem, out, log_sum_exp);
 }
 
 }  // namespace graft::kernels::detail
@@ -262,8 +270,8 @@ GRAFT_TILES void attention_forward_amx(const AttentionProblem& problem, HeadRows
 
 namespace graft::kernels::detail {
 
-bool attention_amx_compiled() { return false; }
-void attention_forward_amx(const AttentionProblem&, HeadRows<uint16_t>, float*) {}
+void attention_forward_amx(const AttentionProblem&, HeadRows<uint16_t>, float*) { GRAFT_ASSERT(amx_tiles_supported()); }
+void attention_forward_avx512_bf16(const AttentionProblem&, HeadRows<uint16_t>, float*) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

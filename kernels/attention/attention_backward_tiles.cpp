@@ -3,7 +3,10 @@
 #include "kernels/attention/backward_panel.h"
 #include "kernels/attention/schedule.h"
 #include "kernels/attention/variants.h"
+#include "kernels/base/error.h"
 #include "kernels/tiles/aligned_buffer.h"
+#include "kernels/tiles/amx_tiles.h"
+#include "kernels/tiles/dot_tiles.h"
 
 #if GRAFT_HAS_TILES
 
@@ -36,7 +39,9 @@ struct KeySums {
   float* dv(int64_t granule) const { return dk(granule) + values; }
 };
 
+template <class Tiles>
 struct Unit {
+  Tiles& tiles;
   const AttentionProblem& problem;
   const AttentionSequence& sequence;
   const BackwardUnit& unit;
@@ -55,7 +60,8 @@ struct Pass {
 };
 
 /// One head's panel and the granules [first, first + granules) of a key block, which begins at granule `block`.
-GRAFT_TILES void run_panel(const Unit& u, const Visibility& visibility, int64_t panel, int64_t block, int64_t first, int64_t granules,
+template <class Tiles>
+GRAFT_TILES void run_panel(const Unit<Tiles>& u, const Visibility& visibility, int64_t panel, int64_t block, int64_t first, int64_t granules,
                            bool first_of_query) {
   const HeadTiles& head = u.head;
   const QueryWork query = u.work.of(panel, head);
@@ -64,27 +70,29 @@ GRAFT_TILES void run_panel(const Unit& u, const Visibility& visibility, int64_t 
   };
   for (int64_t granule = first; granule < first + granules; ++granule) {
     before_tile_loads();
-    multiply_granule(tiles_of(u.packed.keys, granule), query.queries, head, u.work.scores);
-    multiply_granule(tiles_of(u.packed.values, granule), query.gradients, head, u.work.dp);
+    multiply_granule(u.tiles, tiles_of(u.packed.keys, granule), query.queries, head, u.work.scores);
+    multiply_granule(u.tiles, tiles_of(u.packed.values, granule), query.gradients, head, u.work.dp);
     if (!visibility.whole(granule * kGranule)) hide(visibility, granule * kGranule, u.work.scores);
     const int64_t at = panel * kKeyBlock * kQueryBlock + (granule - block) * 2 * kTile;
     uint16_t* paired = u.work.paired_ds + (granule - first) * 2 * kTile;
     score_gradients(u.work, query, u.problem.scale * kLog2E, u.work.p + at, u.work.ds + at, paired);
   }
-  add_to_queries(tiles_of(u.packed.transposed_keys, first), u.work.paired_ds, granules, head, first_of_query, query.dq);
+  add_to_queries(u.tiles, tiles_of(u.packed.transposed_keys, first), u.work.paired_ds, granules, head, first_of_query, query.dq);
 }
 
 /// A granule's dk and dv += what the panels of blocks [first, end) of a pass found.
-GRAFT_TILES void add_panels(const Unit& u, int64_t granule, int64_t of_block, int64_t first, int64_t end, bool fresh) {
+template <class Tiles>
+GRAFT_TILES void add_panels(const Unit<Tiles>& u, int64_t granule, int64_t of_block, int64_t first, int64_t end, bool fresh) {
   const QueryWork query = u.work.of(first * u.group, u.head);
   const int64_t query_step = BackwardWork::query_bytes(u.head) / 2, panels = (end - first) * u.group;
   const int64_t at = first * u.group * kKeyBlock * kQueryBlock + of_block * 2 * kTile, slot = granule - u.unit.first_granule;
-  add_to_keys(u.work.p + at, query.paired_gradients, query_step, panels, u.head, fresh, u.sums.dv(slot));
-  add_to_keys(u.work.ds + at, query.paired_queries, query_step, panels, u.head, fresh, u.sums.dk(slot));
+  add_to_keys(u.tiles, u.work.p + at, query.paired_gradients, query_step, panels, u.head, fresh, u.sums.dv(slot));
+  add_to_keys(u.tiles, u.work.ds + at, query.paired_queries, query_step, panels, u.head, fresh, u.sums.dk(slot));
 }
 
 /// One block of keys for the panels of a pass. Granules of the sequence from `fresh` on have no sums yet.
-GRAFT_TILES void run_key_block(const Unit& u, const Pass& pass, int64_t block, int64_t granules, int64_t fresh) {
+template <class Tiles>
+GRAFT_TILES void run_key_block(const Unit<Tiles>& u, const Pass& pass, int64_t block, int64_t granules, int64_t fresh) {
   for (int64_t b = 0; b < pass.blocks; ++b) {
     const GranuleRange seen = pass.seen[b];
     const int64_t first = seen.begin > block ? seen.begin : block, end = seen.end < block + granules ? seen.end : block + granules;
@@ -99,7 +107,8 @@ GRAFT_TILES void run_key_block(const Unit& u, const Pass& pass, int64_t block, i
   }
 }
 
-GRAFT_TILES void write_query_gradient(const Unit& u, const QueryBlock& block, const QueryWork& query, HeadRows<uint16_t> dq) {
+template <class Tiles>
+GRAFT_TILES void write_query_gradient(const Unit<Tiles>& u, const QueryBlock& block, const QueryWork& query, HeadRows<uint16_t> dq) {
   const __m512 factor = _mm512_set1_ps(u.problem.scale);
   uint16_t* to = dq.data + block.token * dq.stride + block.head * u.problem.width;
   for (int64_t half = 0; half < 2; ++half)
@@ -110,7 +119,8 @@ GRAFT_TILES void write_query_gradient(const Unit& u, const QueryBlock& block, co
     }
 }
 
-GRAFT_TILES void run_unit(const Unit& u, const AttentionGradients& gradients) {
+template <class Tiles>
+GRAFT_TILES void run_unit(const Unit<Tiles>& u, const AttentionGradients& gradients) {
   int64_t fresh = u.unit.first_granule;
   for (int64_t block = u.unit.first_block; block < u.unit.end_block; block += blocks_of_pass(u.group)) {
     const int64_t left = u.unit.end_block - block;
@@ -202,9 +212,8 @@ struct Memory {
   uint8_t* work_of(int64_t thread) const { return work + thread * work_bytes + own_bytes; }
 };
 
-}  // namespace
-
-GRAFT_TILES void attention_backward_amx(const AttentionProblem& problem, const AttentionGradients& gradients) {
+template <class Tiles>
+GRAFT_TILES void backward(const AttentionProblem& problem, const AttentionGradients& gradients) {
   const HeadTiles head(problem.width);
   const int64_t group = problem.heads / problem.key_heads, panels = blocks_of_pass(group) * group;
   const auto sequences = sequences_of(problem);
@@ -216,7 +225,7 @@ GRAFT_TILES void attention_backward_amx(const AttentionProblem& problem, const A
 
 #pragma omp parallel
   {
-    const TileSession session;
+    Tiles tiles;
     const BackwardWork work(memory.work_of(omp_get_thread_num()), head, panels);
     const KeySums own = memory.own_sums(omp_get_thread_num());
 #pragma omp for schedule(static)
@@ -229,7 +238,7 @@ GRAFT_TILES void attention_backward_amx(const AttentionProblem& problem, const A
       const auto& unit = plan.units[static_cast<size_t>(plan.order[static_cast<size_t>(u)])];
       const auto& sequence = sequences[static_cast<size_t>(unit.sequence)];
       const KeySums sums = unit.alone() ? own : KeySums{memory.slots.dk(unit.slot), memory.slots.values};
-      run_unit({problem, sequence, unit, memory.packed, work, sums, head, group}, gradients);
+      run_unit(Unit<Tiles>{tiles, problem, sequence, unit, memory.packed, work, sums, head, group}, gradients);
       for (int64_t g = unit.first_granule; unit.alone() && g < unit.end_granule; ++g) {
         const int64_t slot = g - unit.first_granule;
         write_granule(problem, sequence, unit.key_head, g, {{own.dk(slot)}, {own.dv(slot)}, 1}, gradients);
@@ -247,13 +256,21 @@ GRAFT_TILES void attention_backward_amx(const AttentionProblem& problem, const A
   }
 }
 
+}  // namespace
+
+void attention_backward_amx(const AttentionProblem& problem, const AttentionGradients& gradients) { backward<AmxTiles>(problem, gradients); }
+void attention_backward_avx512_bf16(const AttentionProblem& problem, const AttentionGradients& gradients) {
+  backward<DotTiles>(problem, gradients);
+}
+
 }  // namespace graft::kernels::detail
 
 #else
 
 namespace graft::kernels::detail {
 
-void attention_backward_amx(const AttentionProblem&, const AttentionGradients&) {}
+void attention_backward_amx(const AttentionProblem&, const AttentionGradients&) { GRAFT_ASSERT(amx_tiles_supported()); }
+void attention_backward_avx512_bf16(const AttentionProblem&, const AttentionGradients&) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

@@ -17,6 +17,7 @@ struct Segment {
   int64_t row_bytes = 0;             ///< from row to row
   const uint16_t* weight = nullptr;  ///< packed, `steps` blocks
   int64_t steps = 0;
+  int64_t last_values = kTileDepth;  ///< of the last step; zeros follow
 };
 
 /// A block of sums that still has to be added to those of earlier chunks, or rounded into y. A few rows are written between the tile
@@ -69,11 +70,11 @@ GRAFT_TILES_INLINE void write_rest(Output& output) {
   while (output.next < output.rows) write_row(output);
 }
 
-/// += 16 (or, with kBoth, 32) rows x 32 outputs.
+/// += 16 (or, with kBoth, 32) rows x 32 outputs, of which the first `outputs` are wanted.
 template <bool kBoth, class Tiles>
-GRAFT_TILES_INLINE void multiply(Tiles& tiles, const Segment& segment, Output& pending) {
+GRAFT_TILES_INLINE void multiply(Tiles& tiles, const Segment& segment, int64_t outputs, Output& pending) {
   const LeftTiles rows{segment.rows, segment.rows + 8 * segment.row_bytes, kTileDepth, segment.row_bytes};
-  const RightTiles weight{segment.weight, segment.weight + kTileSize, kBlockSize};
+  const RightTiles weight{segment.weight, segment.weight + kTileSize, kBlockSize, outputs, (segment.last_values + 1) / 2};
   tiles.template add<Passing::kRight, kBoth>(rows, weight, segment.steps, [&]() GRAFT_TILES_LAMBDA {
     for (int row = 0; row < 2 && pending.next < pending.rows; ++row) write_row(pending);
   });

@@ -144,6 +144,7 @@ class ShareProduct {
       if (rest > 0) {
         copy_rows(x + p_.in - rest, p_.x_stride, count, rest, scratch_.tail.data(), kBlock);
         tail_.steps = 1;
+        tail_.last_values = rest;
       }
       if (p_.rank > 0) set_down(row, count);
     }
@@ -152,7 +153,7 @@ class ShareProduct {
 
   GRAFT_TILES void set_down(int64_t row, int64_t count) {
     const uint16_t* down = p_.down + row * kBlock * p_.down_stride;
-    low_rank_ = {down, p_.down_stride * 2, nullptr, blocks_for(p_.rank)};
+    low_rank_ = {down, p_.down_stride * 2, nullptr, blocks_for(p_.rank), p_.rank - (blocks_for(p_.rank) - 1) * kBlock};
     if (p_.rank % kBlock == 0) return;
     const int64_t stride = blocks_for(p_.rank) * kBlock;
     copy_rows(down, p_.down_stride, count, p_.rank, scratch_.down.data(), stride);
@@ -172,9 +173,10 @@ class ShareProduct {
     if constexpr (!Tiles::kSumsInRegisters) write_rest(pending_);
     float* to = first && !last ? sums : scratch_.block.data();
     tiles_.template begin<kBoth>({to, to + kTileRows * kBlock, kTileRows, kBlock * static_cast<int64_t>(sizeof(float))}, /*fresh=*/true);
-    multiply<kBoth>(tiles_, main_, pending_);
-    if (tail_.steps > 0) multiply<kBoth>(tiles_, tail_, pending_);
-    if (low_rank_.steps > 0) multiply<kBoth>(tiles_, low_rank_, pending_);
+    const int64_t outputs = p_.out - output * kBlock;
+    multiply<kBoth>(tiles_, main_, outputs, pending_);
+    if (tail_.steps > 0) multiply<kBoth>(tiles_, tail_, outputs, pending_);
+    if (low_rank_.steps > 0) multiply<kBoth>(tiles_, low_rank_, outputs, pending_);
     write_rest(pending_);
     tiles_.template finish<kBoth>();
     if (first && !last) return;
@@ -188,7 +190,7 @@ class ShareProduct {
                 .y_stride = p_.y_stride,
                 .rows = count,
                 .next = 0,
-                .columns = first_of_32(p_.out - output * kBlock),
+                .columns = first_of_32(outputs),
                 .accumulate = p_.accumulate,
                 .stream = p_.stream_y && whole_lines};
   }

@@ -63,44 +63,50 @@ class DotTiles {
 
   /// A function of its own, since some kernels have a dozen calls.
   GRAFT_TILES __attribute__((noinline)) static void add_tile(Rows rows, int64_t count) {
-    for (; count >= 8; count -= 8, rows.skip(8)) add_rows<8>(rows);
-    if ((count & 4) != 0) add_rows<4>(rows), rows.skip(4);
-    if ((count & 2) != 0) add_rows<2>(rows), rows.skip(2);
-    if ((count & 1) != 0) add_rows<1>(rows);
+    const bool wide = rows.right.columns > kTileRows;
+    for (; count >= 8; count -= 8, rows.skip(8)) wide ? add_rows<8, 2>(rows) : add_rows<8, 1>(rows);
+    if ((count & 4) != 0) add_rows<4, 2>(rows), rows.skip(4);
+    if ((count & 2) != 0) add_rows<2, 2>(rows), rows.skip(2);
+    if ((count & 1) != 0) add_rows<1, 2>(rows);
   }
 
-  template <int kRows>
+  /// kRows rows x 16 or 32 columns. All loops over them are unrolled, or the sums would not stay in registers.
+  template <int kRows, int kTiles>
   GRAFT_TILES static void add_rows(const Rows& rows) {
-    __m512 first[kRows], second[kRows];
-    // All loops over rows are unrolled, or the sums would not stay in registers.
+    __m512 sums[kTiles][kRows];
+#pragma GCC unroll 2
+    for (int tile = 0; tile < kTiles; ++tile) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      first[i] = rows.fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(rows.sums_of(i));
-      second[i] = rows.fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(rows.sums_of(i) + rows.column_step);
+      for (int i = 0; i < kRows; ++i) {
+        sums[tile][i] = rows.fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(rows.sums_of(i) + tile * rows.column_step);
+      }
     }
     const auto* left = reinterpret_cast<const char*>(rows.left);
-    const uint16_t *right_first = rows.right.first, *right_second = rows.right.second;
+    const uint16_t* right[] = {rows.right.first, rows.right.second};
     for (int64_t step = 0; step < rows.steps; ++step) {
+      const int64_t pairs = step + 1 < rows.steps ? kTileDepth / 2 : rows.right.last_pairs;
 #pragma GCC unroll 2
-      for (int pair = 0; pair < 16; ++pair) {
-        const auto a = (__m512bh)_mm512_loadu_si512(right_first + 32 * pair), b = (__m512bh)_mm512_loadu_si512(right_second + 32 * pair);
+      for (int64_t pair = 0; pair < pairs; ++pair) {
+        __m512bh columns[kTiles];
+#pragma GCC unroll 2
+        for (int tile = 0; tile < kTiles; ++tile) columns[tile] = (__m512bh)_mm512_loadu_si512(right[tile] + 2 * kTileRows * pair);
 #pragma GCC unroll 8
         for (int i = 0; i < kRows; ++i) {
           int values;
           std::memcpy(&values, left + i * rows.left_bytes + 4 * pair, sizeof(values));
           const auto repeated = (__m512bh)_mm512_set1_epi32(values);
-          first[i] = _mm512_dpbf16_ps(first[i], a, repeated);
-          second[i] = _mm512_dpbf16_ps(second[i], b, repeated);
+#pragma GCC unroll 2
+          for (int tile = 0; tile < kTiles; ++tile) sums[tile][i] = _mm512_dpbf16_ps(sums[tile][i], columns[tile], repeated);
         }
       }
       left += rows.left_step * static_cast<int64_t>(sizeof(uint16_t));
-      right_first += rows.right.step;
-      right_second += rows.right.step;
+      right[0] += rows.right.step;
+      right[1] += rows.right.step;
     }
+#pragma GCC unroll 2
+    for (int tile = 0; tile < kTiles; ++tile) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      _mm512_storeu_ps(rows.sums_of(i), first[i]);
-      _mm512_storeu_ps(rows.sums_of(i) + rows.column_step, second[i]);
+      for (int i = 0; i < kRows; ++i) _mm512_storeu_ps(rows.sums_of(i) + tile * rows.column_step, sums[tile][i]);
     }
   }
 

@@ -47,10 +47,13 @@ struct LeftTiles {
   int64_t row_bytes = kTileBytes; ///< from row to row
 };
 
-/// The right operand: 32 columns as two tiles of 16, each of 16 rows of pairs; see interleave().
+/// The right operand: 32 columns as two tiles of 16, each of 16 rows of pairs; see interleave(). Where fewer columns are wanted or the last
+/// step ends in pairs of zeros, they may be left out.
 struct RightTiles {
   const uint16_t *first, *second;
   int64_t step;
+  int64_t columns = 2 * kTileRows;
+  int64_t last_pairs = kTileDepth / 2;
 };
 
 /// 32 x 32 fp32 sums as four tiles: 16 rows at `upper` and 16 at `lower`, in both columns 16 to 31 `column_step` values further.

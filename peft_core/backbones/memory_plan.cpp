@@ -13,6 +13,9 @@ namespace {
 constexpr int64_t kMebibyte = 1 << 20;
 constexpr int64_t kPanel = 2 * kMebibyte;      // a panel of weights, and the sums beside it
 constexpr int64_t kProgram = 250 * kMebibyte;  // LibTorch, tokenizer, product workspaces; measured on SmolLM2
+// LibTorch makes code for each size that a bf16 product has, and keeps that of the last thousand: with batches of ever new lengths SmolLM2's
+// run grew by so much within 50 steps.
+constexpr int64_t kProductCode = 800 * kMebibyte;
 
 /// Activations that one layer keeps for its backward pass, a token: inputs of both norms, q, k, v, attention's output, gate and up. What the
 /// norms and the gated unit give is made again (kernels/ops/kept_input.h).
@@ -35,9 +38,10 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   const int64_t value_bytes = demand.compute == at::kFloat ? 4 : 2;
   plan.activations = demand.tokens * value_bytes * (kept + backward_per_token(c));
   plan.head = ops::head_loss_bytes(demand.tokens, c.hidden_size, c.vocabulary, demand.compute);
-  // On matrix units each thread expands a panel; elsewhere a stored weight is expanded whole.
-  plan.scratch = ops::runs_on_tiles(demand.compute) ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
-  plan.program = kProgram;
+  // On tiles each thread expands a panel; elsewhere a stored weight is expanded whole.
+  const bool tiles = ops::runs_on_tiles(demand.compute);
+  plan.scratch = tiles ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
+  plan.program = kProgram + (demand.compute == at::kBFloat16 && !tiles ? kProductCode : 0);
   return plan;
 }
 

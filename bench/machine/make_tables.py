@@ -2,8 +2,8 @@
 """Writes four tables of docs/results.md, and docs/scaling.svg, from the JSON files of `./graft bench --json`, and from nothing else.
 
 A run is called as its file is. Of a whole run a layer's products, attention, the head, the row operators, the optimizer and the step are
-shown, in a table of their own where the processor has no matrix units; a run of `--only scaling` becomes table and plot of the cost over
-tokens and adapters; runs of `--only step` under GRAFT_CPU become the table of steps without the matrix units.
+shown, in a table of their own where the processor has no AMX; a run of `--only scaling` becomes table and plot of the cost over tokens and
+adapters; runs of `--only step` under GRAFT_CPU become the table of steps without AMX.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main() -> int:
             put(arguments.results, "scaling", "bench/machine/make_tables.py", scaling(run, file.stem), "Cost over tokens and adapters")
             plot(run, arguments.results.parent / "scaling.svg")
         elif titled(run, "products"):
-            block = "kernels" if run["ceilings"]["tiles_bf16"] else "kernels without tiles"
+            block = "kernels" if run["ceilings"]["tiles_bf16"] else "kernels without AMX"
             put(arguments.results, block, "bench/machine/make_tables.py", kernels(run, file.stem), "Kernels beside LibTorch's operators")
         elif run["limit"]:
             limited += [[f"`{run['limit']}`", run["kernels"]["packed products"], run["kernels"]["attention"], *cells(row)[1:5]]
@@ -101,7 +101,7 @@ def main() -> int:
             notes.append(machine(run, file.stem))
     if limited:
         head = ["limit", "products by", "attention by", "ours, ms", "LibTorch, ms", "LibTorch's time / ours", "ours, tokens/s"]
-        put(arguments.results, "limits", "bench/machine/make_tables.py", table(head, limited) + "\n\n" + "\n".join(notes), "Without the matrix units")
+        put(arguments.results, "limits", "bench/machine/make_tables.py", table(head, limited) + "\n\n" + "\n".join(notes), "Without AMX")
     return 0
 
 

@@ -29,7 +29,7 @@ std::string milliseconds(const Spread& seconds) {
   return fmt::format("{:.{}f} ({:.{}f}-{:.{}f})", seconds.median * 1e3, digits, seconds.smallest * 1e3, digits, seconds.largest * 1e3, digits);
 }
 
-/// The project's targets are for processors with matrix units.
+/// The project's targets are for processors with AMX.
 bool has_target(const Row& row) { return row.target && kernels::amx_tiles_supported(); }
 
 std::string target_text(const Row& row) {

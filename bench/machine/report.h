@@ -16,7 +16,7 @@ struct Row {
   double work = 0;
   const char* unit = "GFLOP/s";     ///< of work / 1e9 a second; "tokens/s" counts whole ones
   double least_seconds = 0;
-  std::optional<double> target = {};  ///< of the project, for the ratio; shown where the processor has matrix units
+  std::optional<double> target = {};  ///< of the project, for the ratio; shown where the processor has AMX
   std::string note = {};
 };
 

@@ -48,7 +48,7 @@ struct LossAndGradient {
 
 uint16_t* mutable_bits(at::Tensor& t) { return reinterpret_cast<uint16_t*>(t.mutable_data_ptr<at::BFloat16>()); }
 
-/// On matrix units, without logits in memory. `gradient` and `best` may be null.
+/// On tiles, without logits in memory. `gradient` and `best` may be null.
 at::Tensor nll_on_tiles(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                         at::Tensor* gradient, at::Tensor* best) {
   const auto input = hidden.contiguous(), wanted = targets.contiguous();

@@ -9,13 +9,13 @@
 
 namespace graft::ops {
 
-// The products of a frozen weight and of an adapter's thin factors, without autograd. bf16 runs on the processor's matrix units where
-// there are some (kernels/packed_linear); everything else is LibTorch's.
+// The products of a frozen weight and of an adapter's thin factors, without autograd. bf16 runs on AMX or AVX512-BF16 where
+// there is one of them (kernels/packed_linear); everything else is LibTorch's.
 
 /// Which product of a frozen weight W (out, in): x Wᵀ or g W.
 enum class Side { kForward, kBackward };
 
-/// True where products of x with packed weights run on matrix units.
+/// True where products of x with packed weights run on tiles (kernels/tiles).
 bool runs_on_tiles(at::ScalarType dtype);
 inline bool runs_on_tiles(const at::Tensor& x) { return runs_on_tiles(x.scalar_type()); }
 
@@ -30,7 +30,7 @@ struct ProductTerms {
 /// y (N, columns) += the terms.
 void add_terms(at::Tensor& y, const ProductTerms& terms);
 
-/// Values of one side of a weight (out, in) in the order of the matrix units.
+/// Values of one side of a weight (out, in) in the order of the tiles.
 int64_t packed_size(int64_t out, int64_t in, Side side);
 /// Packs `rows` (count, in), bf16, the weight's rows from `first` (a multiple of 32; so is count unless they end the weight), into
 /// `packed` (packed_size), bf16.

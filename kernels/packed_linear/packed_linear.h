@@ -4,7 +4,7 @@
 
 namespace graft::kernels {
 
-// Products of bf16 activations with frozen weights that were laid out once in the order of the matrix units, and with the small
+// Products of bf16 activations with frozen weights that were laid out once in the order of the tiles, and with the small
 // factors of adapters. Sums are fp32 over the whole reduction and rounded once, to nearest even. The same bits come out for any number
 // of threads and any number of rows in a call. Bf16 values are uint16_t; strides count values. Subnormal bf16 inputs and results may count
 // as zero. All functions throw InvalidArgument for sizes or strides that cannot be.

@@ -10,7 +10,7 @@ namespace graft::kernels {
 
 // Products of a few rows with a frozen weight as it lies in memory: what a model needs to write one token after the other, when a weight is
 // read once and hardly anything is computed with it. Weights are taken as the fp32 values that they stand for, activations are not
-// quantised, sums are fp32. Weights in the order of the matrix units are not taken here: kernels/packed_linear is as quick as memory with
+// quantised, sums are fp32. Weights in the order of the tiles are not taken here: kernels/packed_linear is as quick as memory with
 // them, whatever the number of rows. The same bits come out for any number of threads and any number of rows in a call.
 
 /// A frozen weight W (out, in).

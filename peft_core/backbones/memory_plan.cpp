@@ -13,9 +13,15 @@ namespace {
 constexpr int64_t kMebibyte = 1 << 20;
 constexpr int64_t kPanel = 2 * kMebibyte;      // a panel of weights, and the sums beside it
 constexpr int64_t kProgram = 250 * kMebibyte;  // LibTorch, tokenizer, product workspaces; measured on SmolLM2
-// LibTorch makes code for each size that a bf16 product has, and keeps that of the last thousand: with batches of ever new lengths SmolLM2's
-// run grew by so much within 50 steps.
-constexpr int64_t kProductCode = 800 * kMebibyte;
+// What LibTorch's products and attention take besides, measured on SmolLM2 with answers and evaluations between the steps.
+constexpr int64_t kOperators = 200 * kMebibyte;
+// For bf16 it makes code for each size that a product has, and keeps that of the last thousand: batches of ever new lengths fill it in 50 steps.
+constexpr int64_t kProductCode = 600 * kMebibyte;
+
+int64_t operator_bytes(at::ScalarType compute) {
+  if (ops::runs_on_tiles(compute)) return 0;
+  return kOperators + (compute == at::kBFloat16 ? kProductCode : 0);
+}
 
 /// Activations that one layer keeps for its backward pass, a token: inputs of both norms, q, k, v, attention's output, gate and up. What the
 /// norms and the gated unit give is made again (kernels/ops/kept_input.h).
@@ -39,9 +45,8 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   plan.activations = demand.tokens * value_bytes * (kept + backward_per_token(c));
   plan.head = ops::head_loss_bytes(demand.tokens, c.hidden_size, c.vocabulary, demand.compute);
   // On tiles each thread expands a panel; elsewhere a stored weight is expanded whole.
-  const bool tiles = ops::runs_on_tiles(demand.compute);
-  plan.scratch = tiles ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
-  plan.program = kProgram + (demand.compute == at::kBFloat16 && !tiles ? kProductCode : 0);
+  plan.scratch = ops::runs_on_tiles(demand.compute) ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
+  plan.program = kProgram + operator_bytes(demand.compute);
   return plan;
 }
 

@@ -28,7 +28,7 @@ struct MemoryPlan {
   int64_t activations = 0;   ///< kept for the backward pass, and its largest temporaries
   int64_t head = 0;          ///< one block of logits and the head's gradient
   int64_t scratch = 0;       ///< expanded weights
-  int64_t program = 0;       ///< libraries, tokenizer, buffers
+  int64_t program = 0;       ///< libraries, tokenizer, buffers, what LibTorch's operators keep
   int64_t total() const { return weights + adapters + optimizer + activations + head + scratch + program; }
 };
 

@@ -13,7 +13,7 @@ namespace graft::peft {
 
 /// A weight that never changes: dense, NF4 or GGUF blocks. A method cannot tell which. It owns its layout and its two products.
 ///
-/// On matrix units both products read the weight in their own order: a dense one is laid out once for each side that is used, a
+/// On tiles both products read the weight in their own order: a dense one is laid out once for each side that is used, a
 /// quantised one a panel at a time by the thread that multiplies with it (docs/decisions/0009-packed-weights.md). A few rows, as when a text
 /// is written token by token, are multiplied with the weight as it is stored. Elsewhere LibTorch multiplies, from a shared scratch where the
 /// stored weight is no matrix in the dtype of x (0004-expand-into-scratch.md).
@@ -52,7 +52,7 @@ class FrozenLinear {
   virtual void expand(int64_t begin, int64_t count, at::Tensor& to) const = 0;
   /// y = x Wᵀ + terms for few rows, from the weight as it lies in memory.
   virtual at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const = 0;
-  /// Either product on matrix units.
+  /// Either product on tiles.
   virtual at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const = 0;
 
  public:

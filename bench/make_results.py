@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the benchmark tables of docs/results.md from the JSON files of compare_peft, and from nothing else.
 
-Only the text between the two marks is replaced; what stands around it is left alone.
+Runs on processors with and without AMX have blocks of their own; a block without a run among the files stays as it is. Only the text between the two marks is replaced; what stands around it is left alone.
 """
 
 import argparse
@@ -63,11 +63,16 @@ def main() -> int:
     parser.add_argument("records", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    lines = [line for file in arguments.records for line in section(json.loads(file.read_text()))]
-    if not lines:
+    blocks = {"compare_peft": [], "compare_peft without AMX": []}
+    for record in map(json.loads, (file.read_text() for file in arguments.records)):
+        amx = record["machine"]["features"].get("amx_bf16", False)
+        blocks["compare_peft" if amx else "compare_peft without AMX"] += section(record)
+    for name, lines in blocks.items():
+        if lines:
+            put(arguments.results, name, "bench/make_results.py", "\n".join(lines).rstrip(), "Speed and memory beside PEFT")
+    if not any(blocks.values()):
         print("no record holds a case that ran on both sides", file=sys.stderr)
         return 2
-    put(arguments.results, "compare_peft", "bench/make_results.py", "\n".join(lines).rstrip(), "Speed and memory beside PEFT")
     return 0
 
 

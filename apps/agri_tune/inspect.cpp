@@ -75,15 +75,18 @@ Json matrices_of(const LanguageModel& language) {
 }
 
 void describe(const LanguageModel& language, const Settings& settings, std::ostream& out) {
-  const auto demand = memory_demand(language, settings.train.batch_size * settings.train.max_length);
+  auto demand = memory_demand(language, settings.train.batch_size * settings.train.max_length, /*second_packing=*/true);
+  const auto second_copy = demand.second_packing;
+  if (!second_packing_wanted(settings.train.second_packing)) demand.second_packing = 0;
   const auto plan = peft::plan_memory(demand);
-  Json plan_json = {{"weights", plan.weights}, {"adapters", plan.adapters}, {"optimizer", plan.optimizer},
+  Json plan_json = {{"weights", plan.weights}, {"second_copy", plan.second_copy}, {"adapters", plan.adapters}, {"optimizer", plan.optimizer},
                     {"activations", plan.activations}, {"head", plan.head}, {"scratch", plan.scratch}, {"program", plan.program},
                     {"total", plan.total()}};
   Json description = {{"model", language.files.path.string()}, {"fingerprint", language.files.fingerprint},
                       {"shape", shape_of(language)}, {"parameters", base_parameter_count(*language.model)}};
   if (language.attachment != nullptr) description["trainable_parameters"] = trainable_parameter_count(*language.attachment);
   description["memory_plan_bytes"] = std::move(plan_json);
+  description["second_copy_bytes"] = second_copy;  // what train.second_packing costs, made or not
   description["matrices"] = matrices_of(language);
   out << description.dump(2) << "\n";
 }

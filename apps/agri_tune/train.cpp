@@ -62,6 +62,7 @@ std::string run_fingerprint(const Settings& settings, const LanguageModel& langu
   auto lasting = settings;
   lasting.train.save_every = lasting.train.evaluate_every = 0;
   lasting.data.cache = true;
+  lasting.train.second_packing = Switch::kAuto;  // the same bits either way
   return text + flat(ConfigNode::parse(lasting.to_yaml(), "settings"), "");
 }
 
@@ -137,6 +138,7 @@ void train(const Invocation& call) {
   const auto plan = plan_training(language, samples, settings.train);
   log_info(plan.text);
   refuse_if_too_large(plan);
+  choose_packings(language, plan);
   if (call.dry_run) return;
 
   const auto run = RunDir::open(call.out_dir, call.resume ? Opening::kResume : Opening::kStart);

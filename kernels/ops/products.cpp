@@ -81,6 +81,13 @@ at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed, int64_t
   return on_tiles(x, product, columns, terms);
 }
 
+at::Tensor packed_product_back(const at::Tensor& g, const at::Tensor& packed_forward, int64_t in, const ProductTerms& terms) {
+  const kernels::PackedWeight packed{.values = bits(packed_forward), .in = in};
+  return stored_product(g, {.weight = &packed, .expand = kernels::expand_packed, .transposed = true}, in, terms);
+}
+
+bool second_packing_pays() { return kernels::amx_tiles_supported(); }
+
 at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weight, int64_t columns, const ProductTerms& terms) {
   kernels::PackedLinear product;
   product.stored = weight;

@@ -38,6 +38,12 @@ void pack_rows(const at::Tensor& rows, int64_t first, int64_t out, Side side, at
 /// x (N, in) Wᵀ or g (N, out) W, with the terms, for a weight that was packed for this side. `columns` of the result.
 at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed, int64_t columns, const ProductTerms& terms);
 
+/// g (N, out) W, with the terms, from the copy that was packed for the other side, turned a panel at a time. The same bits.
+at::Tensor packed_product_back(const at::Tensor& g, const at::Tensor& packed_forward, int64_t in, const ProductTerms& terms);
+/// True where a second packed copy makes products quicker than turning the first: 3 % of a product with 2,048 rows on AMX, and more
+/// with fewer rows. Dot products take a dozen times as long, so that turning cannot be seen beside them.
+bool second_packing_pays();
+
 /// The same for a weight that is stored in another form; it is expanded a panel at a time while it is multiplied with.
 at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weight, int64_t columns, const ProductTerms& terms);
 

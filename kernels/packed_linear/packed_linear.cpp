@@ -15,12 +15,12 @@ namespace {
 constexpr bool always() { return true; }
 
 constexpr std::array<detail::PackedLinearVariant, 3> kVariants = {{
-    {"amx", amx_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_amx,
-     detail::narrow_product_amx, detail::factor_gradient_amx},
-    {"avx512_bf16", dot_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_avx512_bf16,
-     detail::narrow_product_avx512_bf16, detail::factor_gradient_avx512_bf16},
-    {"portable", always, detail::pack_weight_portable, detail::pack_weight_transposed_portable, detail::packed_linear_portable,
-     detail::narrow_product_portable, detail::factor_gradient_portable},
+    {"amx", amx_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::expand_packed_tiles,
+     detail::packed_linear_amx, detail::narrow_product_amx, detail::factor_gradient_amx},
+    {"avx512_bf16", dot_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::expand_packed_tiles,
+     detail::packed_linear_avx512_bf16, detail::narrow_product_avx512_bf16, detail::factor_gradient_avx512_bf16},
+    {"portable", always, detail::pack_weight_portable, detail::pack_weight_transposed_portable, detail::expand_packed_reference,
+     detail::packed_linear_portable, detail::narrow_product_portable, detail::factor_gradient_portable},
 }};
 
 const detail::PackedLinearVariant& best_variant() {
@@ -88,6 +88,10 @@ void pack_weight(const WeightRows& rows, int64_t out, int64_t in, uint16_t* pack
 void pack_weight_transposed(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) {
   check_rows(rows, out, in);
   if (rows.count > 0 && in > 0) best_variant().pack_transposed(rows, out, in, packed);
+}
+
+void expand_packed(const void* weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
+  best_variant().expand_packed(*static_cast<const PackedWeight*>(weight), part, to, stride);
 }
 
 void packed_linear(const PackedLinear& p) {

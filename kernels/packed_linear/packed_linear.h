@@ -43,6 +43,14 @@ struct StoredWeight {
   bool transposed = false;   ///< for dx = g W: `in` and `out` of the product are exchanged, as with pack_weight_transposed()
 };
 
+/// A weight W (out, in) that was packed for y = x Wᵀ, as a stored one: {.weight = &it, .expand = expand_packed, .transposed = true} gives
+/// dx = g W without a second packed copy.
+struct PackedWeight {
+  const uint16_t* values = nullptr;
+  int64_t in = 0;
+};
+void expand_packed(const void* weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride);
+
 /// A small trainable matrix, fp32 or bf16, row-major (column_stride 1) or transposed (row_stride 1); is rounded to bf16 after `scale`.
 struct Factor {
   const float* fp32 = nullptr;

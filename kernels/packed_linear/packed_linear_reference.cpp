@@ -38,6 +38,12 @@ void pack_weight_transposed_reference(const WeightRows& rows, int64_t out, int64
   }
 }
 
+void expand_packed_reference(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
+  for (int64_t row = 0; row < part.rows; ++row)
+    for (int64_t column = 0; column < part.columns; ++column)
+      to[row * stride + column] = weight.values[packed_place(part.row + row, part.column + column, weight.in)];
+}
+
 void expand_panel_reference(const StoredWeight& stored, int64_t in, int64_t out, int64_t block, uint16_t* packed) {
   if (in == 0) return;
   const int64_t first = block * kBlock, count = std::min(kBlock, out - first);

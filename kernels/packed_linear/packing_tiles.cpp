@@ -151,6 +151,27 @@ GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns
   }
 }
 
+/// A tile of packed memory holds 16 rows of 32 columns, turned as pairs.
+GRAFT_TILES void expand_packed_tiles(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
+  alignas(64) uint16_t scratch[kTileSize];
+  if (part.row % kTileRows != 0) return expand_packed_reference(weight, part, to, stride);
+  for (int64_t row = part.row; row < part.row + part.rows; row += kTileRows) {
+    const int64_t rows = std::min(kTileRows, part.row + part.rows - row);
+    for (int64_t column = part.column; column < part.column + part.columns; column += kBlock) {
+      const int64_t block = row / kBlock * blocks_for(weight.in) + column / kBlock, columns = part.column + part.columns - column;
+      const uint16_t* tile = weight.values + block * kBlockSize + row % kBlock / kTileRows * kTileSize;
+      uint16_t* target = to + (row - part.row) * stride + column - part.column;
+      if (rows == kTileRows && columns >= kBlock) {
+        transpose_16(tile, kTileBytes, target, stride * 2);
+        continue;
+      }
+      transpose_16(tile, kTileBytes, scratch);
+      for (int64_t i = 0; i < rows; ++i)
+        _mm512_mask_storeu_epi16(target + i * stride, first_of_32(columns), _mm512_load_si512(scratch + i * kBlock));
+    }
+  }
+}
+
 void pack_weight_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) { pack_all_rows(rows, out, in, false, packed); }
 void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) {
   pack_all_rows(rows, out, in, true, packed);
@@ -164,6 +185,7 @@ namespace graft::kernels::detail {
 
 void pack_weight_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(dot_tiles_supported()); }
 void pack_weight_transposed_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(dot_tiles_supported()); }
+void expand_packed_tiles(const PackedWeight&, const StoredWeight::Part&, uint16_t*, int64_t) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

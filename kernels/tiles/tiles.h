@@ -105,8 +105,8 @@ GRAFT_TILES_INLINE void transpose_in_lanes(__m512i* rows) {
   rows[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/// Transposes 16 x 16 values of 4 bytes (fp32, or pairs of bf16) into one tile of 1 KiB; source rows are `stride_bytes` apart.
-GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, void* tile) {
+/// Transposes 16 x 16 values of 4 bytes (fp32, or pairs of bf16) into one tile of 1 KiB, or to rows further apart.
+GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, void* tile, int64_t tile_stride = kTileBytes) {
   __m512i rows[16];
   for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(static_cast<const char*>(source) + i * stride_bytes);
   for (int i = 0; i < 16; i += 4) transpose_in_lanes(rows + i);
@@ -115,10 +115,10 @@ GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, v
   for (int j = 0; j < 4; ++j) {
     const __m512i a = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0x88), b = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0xdd);
     const __m512i c = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0x88), d = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0xdd);
-    _mm512_storeu_si512(lines + 64 * j, _mm512_shuffle_i32x4(a, c, 0x88));
-    _mm512_storeu_si512(lines + 64 * (j + 4), _mm512_shuffle_i32x4(b, d, 0x88));
-    _mm512_storeu_si512(lines + 64 * (j + 8), _mm512_shuffle_i32x4(a, c, 0xdd));
-    _mm512_storeu_si512(lines + 64 * (j + 12), _mm512_shuffle_i32x4(b, d, 0xdd));
+    _mm512_storeu_si512(lines + tile_stride * j, _mm512_shuffle_i32x4(a, c, 0x88));
+    _mm512_storeu_si512(lines + tile_stride * (j + 4), _mm512_shuffle_i32x4(b, d, 0x88));
+    _mm512_storeu_si512(lines + tile_stride * (j + 8), _mm512_shuffle_i32x4(a, c, 0xdd));
+    _mm512_storeu_si512(lines + tile_stride * (j + 12), _mm512_shuffle_i32x4(b, d, 0xdd));
   }
 }
 

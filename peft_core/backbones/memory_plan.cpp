@@ -38,6 +38,7 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   const auto& c = demand.config;
   MemoryPlan plan;
   plan.weights = demand.weight_bytes;
+  plan.second_copy = demand.second_packing;
   plan.adapters = 4 * demand.trainable;
   plan.optimizer = 4 * (1 + demand.moments) * demand.trainable;
   const int64_t kept = demand.checkpointing ? c.layers * c.hidden_size + kept_per_token(c) : c.layers * kept_per_token(c);
@@ -58,6 +59,7 @@ std::string to_text(const MemoryPlan& plan) {
     text += buffer;
   };
   line("weights", plan.weights);
+  if (plan.second_copy > 0) line("second copy", plan.second_copy);
   line("adapters", plan.adapters);
   line("optimizer", plan.optimizer);
   line("activations", plan.activations);

@@ -19,15 +19,20 @@ class DenseLinear final : public FrozenLinear {
   DenseLinear(at::Tensor weight, std::function<void()> let_go)
       : FrozenLinear(weight.size(0), weight.size(1)), weight_(std::move(weight)), let_go_(std::move(let_go)) {}
 
-  std::string storage() const override { 
+  std::string storage() const override {
     return weight_.scalar_type() == at::kFloat ? "fp32" : weight_.scalar_type() == at::kHalf ? "fp16" : "bf16";
   }
   int64_t bytes() const override { return weight_.numel() * weight_.element_size(); }
   int64_t bytes_in_training(at::ScalarType compute) const override {
     if (!ops::runs_on_tiles(compute)) return bytes();
-    const int64_t packed = ops::packed_size(out_features(), in_features(), ops::Side::kForward) +
-                           ops::packed_size(out_features(), in_features(), ops::Side::kBackward);
-    return 2 * packed + (let_go_ ? 0 : bytes());
+    return 2 * ops::packed_size(out_features(), in_features(), ops::Side::kForward) + (let_go_ ? 0 : bytes());
+  }
+  int64_t second_packing_bytes(at::ScalarType compute) const override {
+    return ops::runs_on_tiles(compute) ? 2 * ops::packed_size(out_features(), in_features(), ops::Side::kBackward) : 0;
+  }
+  void choose_second_packing(bool made) const override {
+    second_packing_ = made;
+    if (!made) backward_.reset();
   }
   at::Tensor as_stored() const override { return weight_; }
 
@@ -41,6 +46,9 @@ class DenseLinear final : public FrozenLinear {
   }
 
   at::Tensor tile_product(const at::Tensor& x, ops::Side side, const ops::ProductTerms& terms) const override {
+    if (side == ops::Side::kBackward && !second_packing_) {
+      return ops::packed_product_back(x, packed(ops::Side::kForward), in_features(), terms);
+    }
     return ops::packed_product(x, packed(side), columns(side), terms);
   }
 
@@ -73,6 +81,7 @@ class DenseLinear final : public FrozenLinear {
   at::Tensor weight_;
   std::function<void()> let_go_;
   mutable at::Tensor forward_, backward_;  // packed at their first use
+  mutable bool second_packing_ = ops::second_packing_pays();
 };
 
 using torch::autograd::AutogradContext;

@@ -41,8 +41,13 @@ class FrozenLinear {
 
   virtual std::string storage() const = 0;  ///< "fp32", "bf16", "nf4", "Q4_1", ...
   virtual int64_t bytes() const = 0;        ///< memory of the stored weight
-  /// Memory that the weight holds while its layer is trained in `compute`: as stored, or packed for both products.
+  /// Memory that the weight holds while its layer is trained in `compute`: as stored, or packed for x Wᵀ.
   virtual int64_t bytes_in_training(at::ScalarType /*compute*/) const { return bytes(); }
+  /// Memory of the second packed copy, for g W, that a dense weight on tiles can have; 0 where there is none to make.
+  virtual int64_t second_packing_bytes(at::ScalarType /*compute*/) const { return 0; }
+  /// Whether that copy is made when g W is first asked for. Without it the first one is turned in each product, which gives the same bits.
+  /// Before it is chosen: where it pays (ops::second_packing_pays()).
+  virtual void choose_second_packing(bool /*made*/) const {}
   /// The stored tensor itself where the weight is one (dense); undefined for quantised weights. For audits.
   virtual at::Tensor as_stored() const { return {}; }
   virtual bool lossless() const { return true; }  ///< false: writing a changed weight back loses precision (NF4, blocks)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/products.h"
 #include "peft_core/base/log.h"
 #include "peft_core/base/memory_figures.h"
 #include "pipelines/progress_line.h"
@@ -26,6 +27,7 @@ int64_t tokens_of_micro_step(const data::TokenSet& samples, const LanguageTrainC
 }
 
 std::string advice_for(const peft::MemoryDemand& demand, const LanguageTrainConfig& config, int64_t available) {
+  if (demand.second_packing > 0) return "--set train.second_packing=off";
   if (!demand.checkpointing) return "--set train.checkpointing=on";
   auto smaller = demand;
   for (int64_t batch = config.batch_size / 2; batch >= 1; batch /= 2) {
@@ -39,12 +41,17 @@ std::string advice_for(const peft::MemoryDemand& demand, const LanguageTrainConf
 
 }  // namespace
 
-peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) {
+bool second_packing_wanted(Switch setting) {
+  return setting == Switch::kOn || (setting == Switch::kAuto && ops::second_packing_pays());
+}
+
+peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens, bool second_packing) {
   const auto& model = *language.model;
   peft::MemoryDemand demand{.config = model.config()};
   for (const auto& [name, matrix] : model.frozen_matrices()) {
     const bool head = matrix->out_features() == model.config().vocabulary;  // read a block of words at a time, never packed
     demand.weight_bytes += head ? matrix->bytes() : matrix->bytes_in_training(model.storage().compute);
+    if (!head && second_packing) demand.second_packing += matrix->second_packing_bytes(model.storage().compute);
     const auto stored = matrix->as_stored();
     const bool expanded = !stored.defined() || stored.scalar_type() != model.storage().compute;
     if (expanded) demand.largest_matrix = std::max(demand.largest_matrix, (head ? 4096 : matrix->out_features()) * matrix->in_features());
@@ -56,7 +63,7 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) 
 }
 
 TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const LanguageTrainConfig& config) {
-  auto demand = memory_demand(language, tokens_of_micro_step(samples, config));
+  auto demand = memory_demand(language, tokens_of_micro_step(samples, config), second_packing_wanted(config.second_packing));
   if (config.optimizer == OptimizerKind::kSgd) demand.moments = config.momentum > 0 ? 1 : 0;
   TrainingPlan plan;
   plan.available = read_memory_figures().available;
@@ -65,8 +72,10 @@ TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& 
   const auto exceeds = [&](double share) {
     return static_cast<double>(peft::plan_memory(demand).total()) > share * static_cast<double>(budget);
   };
-  demand.checkpointing = config.checkpointing == Checkpointing::kOn ||
-                         (config.checkpointing == Checkpointing::kAuto && exceeds(kShareOfFree));
+  // The copy goes first: it saves a few percent of a step, activations that are kept save a third.
+  if (config.second_packing == Switch::kAuto && exceeds(kShareOfFree)) demand.second_packing = 0;
+  plan.second_packing = demand.second_packing > 0;
+  demand.checkpointing = config.checkpointing == Switch::kOn || (config.checkpointing == Switch::kAuto && exceeds(kShareOfFree));
   plan.checkpointing = demand.checkpointing ? peft::Checkpointing::kEveryLayer : peft::Checkpointing::kOff;
   plan.memory = peft::plan_memory(demand);
   if (exceeds(1.0)) plan.advice = advice_for(demand, config, budget);
@@ -79,6 +88,10 @@ TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& 
               (demand.checkpointing ? "on" : "off") + "\nmemory plan (" + format_bytes(budget) + " free):\n" + peft::to_text(plan.memory);
   plan.text.pop_back();
   return plan;
+}
+
+void choose_packings(const LanguageModel& language, const TrainingPlan& plan) {
+  for (const auto& [name, matrix] : language.model->frozen_matrices()) matrix->choose_second_packing(plan.second_packing);
 }
 
 void refuse_if_too_large(const TrainingPlan& plan) {

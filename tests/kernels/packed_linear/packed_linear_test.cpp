@@ -272,5 +272,36 @@ TEST(PackedLinear, AStoredWeightGivesTheBitsOfThePackedOne) {
   }
 }
 
+TEST(PackedLinear, AWeightPackedForOneSideServesTheOther) {
+  for (const auto& [out, in] : {std::pair<int64_t, int64_t>{33, 97}, {576, 192}, {1, 64}, {70, 1600}, {160, 33}, {48, 32}}) {
+    LinearProblem problem({.rows = 40, .in = out, .out = in, .rank = 3});  // dx = g W: its own `in` is W's out
+    std::vector<uint16_t> straight(static_cast<size_t>(packed_weight_size(out, in)));
+    Matrix turned(out, in, 5, 0);
+    for (int64_t row = 0; row < out; ++row)
+      for (int64_t column = 0; column < in; ++column) turned.at(row, column) = problem.w.at(column, row);
+    pack_weight({turned.values.data(), turned.stride, 0, out}, out, in, straight.data());
+    const PackedWeight packed{straight.data(), in};
+    for (const auto& variant : detail::packed_linear_variants()) {
+      if (!variant.supported()) continue;
+      const auto expected = problem.run(variant.linear);
+      auto stored = problem.p;
+      stored.weight = nullptr;
+      stored.stored = {.weight = &packed, .expand = expand_packed, .transposed = true};
+      auto result = problem.y.values;
+      stored.y = result.data();
+      variant.linear(stored);
+      EXPECT_EQ(result, expected) << variant.name << " " << out << " x " << in;
+      for (const StoredWeight::Part part : {StoredWeight::Part{0, out, 0, in}, {out / 2, out - out / 2, in / 64 * 32, in - in / 64 * 32}}) {
+        std::vector<uint16_t> rows(static_cast<size_t>(part.rows * 1700), kUntouched);
+        variant.expand_packed(packed, part, rows.data(), 1700);
+        for (int64_t row = 0; row < part.rows; ++row)
+          for (int64_t column = 0; column < 1700; ++column)
+            ASSERT_EQ(rows[static_cast<size_t>(row * 1700 + column)],
+                      column < part.columns ? turned.at(part.row + row, part.column + column) : kUntouched) << variant.name;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace graft::kernels

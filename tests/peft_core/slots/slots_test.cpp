@@ -91,6 +91,21 @@ TEST_P(Bases, BothProductsAreThoseOfTheStoredWeight) {
       }
 }
 
+TEST(DenseLinear, OnePackedCopyGivesTheBitsOfTwo) {
+  if (!ops::runs_on_tiles(at::kBFloat16)) GTEST_SKIP() << "nothing is packed on this processor";
+  for (const auto& [out, in] : kShapes) {
+    const auto weight = weight_of(out, in).to(at::kBFloat16);
+    const auto g = at::randn({40, out}).to(at::kBFloat16);
+    const auto one = dense_linear(weight), two = dense_linear(weight);
+    one->choose_second_packing(false), two->choose_second_packing(true);
+    EXPECT_TRUE(at::equal(one->project_back(g), two->project_back(g))) << out << " x " << in;
+    two->choose_second_packing(false);  // lets the copy go
+    EXPECT_TRUE(at::equal(one->project_back(g), two->project_back(g))) << out << " x " << in;
+    EXPECT_EQ(one->second_packing_bytes(at::kBFloat16), 2 * ops::packed_size(out, in, ops::Side::kBackward));
+    EXPECT_EQ(one->second_packing_bytes(at::kFloat), 0) << "fp32 is not packed";
+  }
+}
+
 // With an adapter's factors of either order in memory, and x that is part of a wider matrix.
 TEST_P(Bases, ForwardProductsAddTheirTerms) {
   for (const auto& [out, in] : kShapes)

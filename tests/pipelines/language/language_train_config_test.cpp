@@ -10,7 +10,7 @@ namespace {
 TEST(LanguageTrainConfig, ReadsSharedKeysAndItsOwn) {
   const auto config = read_config<LanguageTrainConfig>(ConfigNode::parse("{max_steps: 7, checkpointing: off, packing: false}", "test"));
   EXPECT_EQ(config.max_steps, 7);
-  EXPECT_EQ(config.checkpointing, Checkpointing::kOff);
+  EXPECT_EQ(config.checkpointing, Switch::kOff);
   EXPECT_FALSE(config.packing);
   EXPECT_NO_THROW(validate(config));
 }

@@ -23,7 +23,8 @@ def planned_bytes(stderr: str) -> int:
 
 # Rows of ever new lengths, with answers and evaluations between: what is kept for each size would show here.
 @pytest.mark.parametrize("changes,processor", [
-    ({}, ""), ({}, "avx2"), ({"base.dtype": "fp32"}, ""), ({"base.quantize": "nf4"}, ""), ({"train.checkpointing": "on"}, ""),
+    ({}, ""), ({}, "avx2"), ({"base.dtype": "fp32"}, ""), ({"base.quantize": "nf4"}, ""), ({"base.dtype": "bf16"}, ""),
+    ({"base.dtype": "bf16", "train.second_packing": "on"}, ""), ({"train.checkpointing": "on"}, ""),
     ({"train.packing": True, "train.max_length": 1024, "train.batch_size": 1}, ""),
 ], ids=lambda value: ", ".join(map(str, value.values())) if isinstance(value, dict) else value)
 def test_a_run_takes_what_it_announced(changes, processor, model, tmp_path):

@@ -77,7 +77,7 @@ GRAFT_TILES void run_panel(const Unit<Tiles>& u, const Visibility& visibility, i
     uint16_t* paired = u.work.paired_ds + (granule - first) * 2 * kTile;
     score_gradients(u.work, query, u.problem.scale * kLog2E, u.work.p + at, u.work.ds + at, paired);
   }
-  add_to_queries(u.tiles, tiles_of(u.packed.transposed_keys, first), u.work.paired_ds, granules, head, first_of_query, query.dq);
+  add_over_keys(u.tiles, tiles_of(u.packed.transposed_keys, first), u.work.paired_ds, granules, head, first_of_query, query.dq);
 }
 
 /// A granule's dk and dv += what the panels of blocks [first, end) of a pass found.

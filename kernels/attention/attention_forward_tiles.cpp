@@ -103,19 +103,6 @@ GRAFT_TILES_INLINE void shrink_out(const __m512 (&shrink)[2], const HeadTiles& h
       for (int64_t row = 0; row < kTileRows; ++row, out += 16) _mm512_store_ps(out, _mm512_mul_ps(_mm512_load_ps(out), shrink[half]));
 }
 
-/// out (transposed) += valuesᵀ · probabilities over `granules`.
-template <class Tiles>
-GRAFT_TILES_INLINE void add_values(Tiles& tiles, const uint16_t* values, const uint16_t* probabilities, int64_t granules,
-                                   const HeadTiles& head, bool first, float* out) {
-  before_tile_loads();
-  for (int64_t column = 0; column < head.columns; column += 2) {
-    float* upper = out + 2 * column * kTileFloats;
-    const uint16_t* left = values + column * kTile;
-    add_product(tiles, {left, left + kTile, head.block()}, {probabilities, probabilities + kTile, 2 * kTile}, granules, first, upper,
-                upper + 2 * kTileFloats);
-  }
-}
-
 /// One block of queries of all the heads that share a key head: a panel of up to 32 queries for each head. A single query, as when text is
 /// written word by word, makes one panel whose rows are the heads.
 struct Unit {
@@ -191,7 +178,7 @@ GRAFT_TILES void run_steps(Tiles& tiles, const Unit& u, const Visibility& visibi
     }
     if (raised && !first) shrink_out(shrink, u.head, u.work.out);
     const uint16_t* values = u.packed.values.of(u.key_head, u.sequence.first_granule + step.first);
-    add_values(tiles, values, u.work.probabilities, step.granules, u.head, first, u.work.out);
+    add_over_keys(tiles, values, u.work.probabilities, step.granules, u.head, first, u.work.out);
     if (next.panel != step.panel) write_result(u, s, step.panel);
     step = next;
     float* swapped = scores;

@@ -114,19 +114,6 @@ GRAFT_TILES_INLINE void score_gradients(const BackwardWork& work, const QueryWor
   }
 }
 
-/// dq (transposed) += keysᵀ · ds over `granules`.
-template <class Tiles>
-GRAFT_TILES_INLINE void add_to_queries(Tiles& tiles, const uint16_t* transposed_keys, const uint16_t* paired_ds, int64_t granules, const HeadTiles& head,
-                                       bool first, float* dq) {
-  before_tile_loads();
-  for (int64_t column = 0; column < head.columns; column += 2) {
-    float* upper = dq + 2 * column * kTileFloats;
-    const uint16_t* left = transposed_keys + column * kTile;
-    add_product(tiles, {left, left + kTile, head.block()}, {paired_ds, paired_ds + kTile, 2 * kTile}, granules, first, upper,
-                upper + 2 * kTileFloats);
-  }
-}
-
 /// sums (32 keys x width: tiles [column pair][row tile][2]) += left · right, the panels one after the other.
 template <class Tiles>
 GRAFT_TILES_INLINE void add_to_keys(Tiles& tiles, const uint16_t* left, const uint16_t* right, int64_t right_step, int64_t panels,

@@ -29,6 +29,20 @@ GRAFT_TILES_INLINE void add_product(Tiles& tiles, const LeftTiles& left, const R
   tiles.finish();
 }
 
+/// to (width x 32 queries: tiles [column pair][column tile][2]) += rowsᵀ · weights over `granules` of keys: values with probabilities, or keys
+/// with gradients of scores. `transposed_rows` from copy_transposed.
+template <class Tiles>
+GRAFT_TILES_INLINE void add_over_keys(Tiles& tiles, const uint16_t* transposed_rows, const uint16_t* weights, int64_t granules,
+                                      const HeadTiles& head, bool fresh, float* to) {
+  before_tile_loads();
+  for (int64_t column = 0; column < head.columns; column += 2) {
+    float* upper = to + 2 * column * kTileFloats;
+    const uint16_t* left = transposed_rows + column * kTile;
+    add_product(tiles, {left, left + kTile, head.block()}, {weights, weights + kTile, 2 * kTile}, granules, fresh, upper,
+                upper + 2 * kTileFloats);
+  }
+}
+
 }  // namespace graft::kernels::detail
 
 #endif

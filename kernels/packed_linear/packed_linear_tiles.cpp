@@ -249,16 +249,10 @@ void narrow(const NarrowProduct& p) {
   for (int64_t block = 0; block < blocks; ++block) {
     pack_factor(p.a, p.rank, p.in, {block, block + 1}, packed + block * blocks_for(p.in) * kBlockSize);
   }
-  PackedLinear linear_product;
-  linear_product.rows = p.rows;
-  linear_product.in = p.in;
-  linear_product.out = p.rank;
-  linear_product.x = p.x;
-  linear_product.x_stride = p.x_stride;
-  linear_product.weight = packed;
-  linear_product.y = p.down;
-  linear_product.y_stride = p.down_stride;
-  linear<Tiles>(linear_product);
+  PackedLinear product{.rows = p.rows, .in = p.in, .out = p.rank, .x = p.x, .x_stride = p.x_stride, .weight = packed};
+  product.y = p.down;
+  product.y_stride = p.down_stride;
+  linear<Tiles>(product);
 }
 
 }  // namespace

@@ -45,13 +45,13 @@ bool second_packing_wanted(Switch setting) {
   return setting == Switch::kOn || (setting == Switch::kAuto && ops::second_packing_pays());
 }
 
-peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens, bool second_packing) {
+peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) {
   const auto& model = *language.model;
   peft::MemoryDemand demand{.config = model.config()};
   for (const auto& [name, matrix] : model.frozen_matrices()) {
     const bool head = matrix->out_features() == model.config().vocabulary;  // read a block of words at a time, never packed
     demand.weight_bytes += head ? matrix->bytes() : matrix->bytes_in_training(model.storage().compute);
-    if (!head && second_packing) demand.second_packing += matrix->second_packing_bytes(model.storage().compute);
+    if (!head) demand.second_packing += matrix->second_packing_bytes(model.storage().compute);
     const auto stored = matrix->as_stored();
     const bool expanded = !stored.defined() || stored.scalar_type() != model.storage().compute;
     if (expanded) demand.largest_matrix = std::max(demand.largest_matrix, (head ? 4096 : matrix->out_features()) * matrix->in_features());
@@ -63,7 +63,8 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens, 
 }
 
 TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const LanguageTrainConfig& config) {
-  auto demand = memory_demand(language, tokens_of_micro_step(samples, config), second_packing_wanted(config.second_packing));
+  auto demand = memory_demand(language, tokens_of_micro_step(samples, config));
+  if (!second_packing_wanted(config.second_packing)) demand.second_packing = 0;
   if (config.optimizer == OptimizerKind::kSgd) demand.moments = config.momentum > 0 ? 1 : 0;
   TrainingPlan plan;
   plan.available = read_memory_figures().available;

@@ -23,8 +23,8 @@ struct TrainingPlan {
 /// Whether dense weights get a second copy, in the order of backward products, where memory allows it: `auto` says where that is quicker.
 bool second_packing_wanted(Switch setting);
 
-/// Sizes of a micro step of `tokens` tokens on this model and method.
-peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens, bool second_packing);
+/// Sizes of a micro step of `tokens` tokens on this model and method, with a second copy of all weights that can have one.
+peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens);
 
 /// If the plan would take more than four fifths of the free memory, what is `auto` gives way: first the second copy of dense weights,
 /// then the activations (checkpointing).

@@ -5,7 +5,9 @@
 #include <array>
 
 #include "kernels/attention/attention.h"
+#include "kernels/ops/attention_on_device.h"
 #include "kernels/ops/attention_with_libtorch.h"
+#include "kernels/ops/on_device.h"
 
 namespace graft::ops {
 namespace {
@@ -76,11 +78,13 @@ struct Attention : public torch::autograd::Function<Attention> {
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::span<const int32_t> lengths,
                      const AttentionShape& shape) {
+  if (on_device(q)) return attention_on_device(q, k, v, lengths, shape);
   const auto sizes = at::tensor(at::ArrayRef<int32_t>(lengths.data(), lengths.size()), at::kInt);
   return Attention::apply(q.contiguous(), k.contiguous(), v.contiguous(), sizes, shape.causal, shape.window, shape.scale);
 }
 
 at::Tensor attention_with_cache(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape) {
+  if (on_device(q)) return attention_on_device(q, k, v, std::array{static_cast<int32_t>(q.size(0))}, shape);
   auto out = at::empty_like(q);
   const std::array<int32_t, 1> queries = {static_cast<int32_t>(q.size(0))}, keys = {static_cast<int32_t>(k.size(0))};
   if (const auto problem = kernel_problem(q, k, v, queries, keys, shape)) {

@@ -5,6 +5,8 @@
 #include "kernels/base/error.h"
 #include "kernels/head_loss/head_loss.h"
 #include "kernels/ops/element_of.h"
+#include "kernels/ops/head_loss_on_device.h"
+#include "kernels/ops/on_device.h"
 #include "kernels/ops/products.h"
 #include "kernels/rows/softmax_block_rows.h"
 
@@ -101,7 +103,9 @@ struct HeadLoss : public torch::autograd::Function<HeadLoss> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary,
                             const HeadRows& rows) {
     LossAndGradient result;
-    if (runs_on_tiles(hidden)) {
+    if (on_device(hidden)) {
+      result.nll = nll_on_device(hidden, targets, vocabulary, rows, &result.gradient, nullptr);
+    } else if (runs_on_tiles(hidden)) {
       result.nll = nll_on_tiles(hidden, targets, vocabulary, rows, &result.gradient, nullptr);
     } else {
       result = with_libtorch(hidden, targets, vocabulary, rows);
@@ -132,6 +136,7 @@ int64_t head_loss_bytes(int64_t rows, int64_t width, int64_t vocabulary, at::Sca
 at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                     at::Tensor* best) {
   at::NoGradGuard no_gradient;
+  if (on_device(hidden)) return nll_on_device(hidden, targets, vocabulary, rows, nullptr, best);
   if (runs_on_tiles(hidden)) return nll_on_tiles(hidden, targets, vocabulary, rows, nullptr, best);
   const auto wanted = targets.contiguous();
   OnlineSoftmax softmax(hidden.size(0), hidden.options().dtype(at::kFloat));

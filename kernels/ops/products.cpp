@@ -94,7 +94,7 @@ at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weig
   return on_tiles(x, product, columns, terms);
 }
 
-bool is_few_rows(const at::Tensor& x) { return x.size(0) <= kernels::kMostFewRows; }
+bool is_few_rows(const at::Tensor& x) { return x.is_cpu() && x.size(0) <= kernels::kMostFewRows; }
 
 at::Tensor few_rows_product(const at::Tensor& x, const kernels::RowWeight& weight, int64_t out, const ProductTerms& terms) {
   const auto rows = with_plain_rows(x);

@@ -17,7 +17,7 @@ enum class Side { kForward, kBackward };
 
 /// True where products of x with packed weights run on tiles (kernels/tiles).
 bool runs_on_tiles(at::ScalarType dtype);
-inline bool runs_on_tiles(const at::Tensor& x) { return runs_on_tiles(x.scalar_type()); }
+inline bool runs_on_tiles(const at::Tensor& x) { return x.is_cpu() && runs_on_tiles(x.scalar_type()); }
 
 /// What a product gets added before it is rounded: bias (columns), and scale · down upᵀ. Undefined tensors add nothing.
 struct ProductTerms {
@@ -47,7 +47,7 @@ bool second_packing_pays();
 /// The same for a weight that is stored in another form; it is expanded a panel at a time while it is multiplied with.
 at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weight, int64_t columns, const ProductTerms& terms);
 
-/// True for so few rows that a product takes as long as reading the weight does.
+/// True for so few rows in the processor's memory that a product takes as long as reading the weight does.
 bool is_few_rows(const at::Tensor& x);
 /// x (N, in) Wᵀ with the terms, for few rows, from the weight as it is stored; x fp32 or bf16, sums fp32.
 at::Tensor few_rows_product(const at::Tensor& x, const kernels::RowWeight& weight, int64_t out, const ProductTerms& terms);

@@ -5,6 +5,7 @@
 #include "kernels/base/error.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/if_defined.h"
+#include "kernels/ops/norm_scratch.h"
 #include "kernels/ops/remaking.h"
 
 namespace graft::ops {
@@ -24,17 +25,18 @@ Normalised results_for(const at::Tensor& x) {
 /// x contiguous.
 Normalised normalised(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   auto result = results_for(x);
-  kernels::rms_norm_rows(element_of(x), x.const_data_ptr(), weight.const_data_ptr<float>(), static_cast<float>(epsilon),
-                         result.inverse_rms.numel(), x.size(-1), result.y.mutable_data_ptr(), result.inverse_rms.mutable_data_ptr<float>());
+  run_beside(x, kernels::rms_norm_rows, kernels::rms_norm_rows_cuda, element_of(x), x.const_data_ptr(), weight.const_data_ptr<float>(),
+             static_cast<float>(epsilon), result.inverse_rms.numel(), x.size(-1), result.y.mutable_data_ptr(),
+             result.inverse_rms.mutable_data_ptr<float>());
   return result;
 }
 
 /// x and residual contiguous; writes their sum.
 Normalised normalised_sum(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, double epsilon, at::Tensor& sum) {
   auto result = results_for(x);
-  kernels::add_rms_norm_rows(element_of(x), x.const_data_ptr(), residual.const_data_ptr(), weight.const_data_ptr<float>(),
-                             static_cast<float>(epsilon), result.inverse_rms.numel(), x.size(-1), sum.mutable_data_ptr(),
-                             result.y.mutable_data_ptr(), result.inverse_rms.mutable_data_ptr<float>());
+  run_beside(x, kernels::add_rms_norm_rows, kernels::add_rms_norm_rows_cuda, element_of(x), x.const_data_ptr(), residual.const_data_ptr(),
+             weight.const_data_ptr<float>(), static_cast<float>(epsilon), result.inverse_rms.numel(), x.size(-1), sum.mutable_data_ptr(),
+             result.y.mutable_data_ptr(), result.inverse_rms.mutable_data_ptr<float>());
   return result;
 }
 
@@ -72,11 +74,17 @@ struct RmsNorm : public torch::autograd::Function<RmsNorm> {
     auto dx = at::empty_like(x);
     at::Tensor dweight;
     if (ctx->needs_input_grad(1)) dweight = at::zeros_like(weight);
-    kernels::rms_norm_rows_backward(element_of(x), {.rows = inverse_rms.numel(), .n = x.size(-1), .g = of_readers,
-                                                    .beside = beside.defined() ? beside.const_data_ptr() : nullptr,
-                                                    .x = x.const_data_ptr(), .weight = weight.const_data_ptr<float>(),
-                                                    .inverse_rms = inverse_rms.const_data_ptr<float>(), .dx = dx.mutable_data_ptr(),
-                                                    .dweight = dweight.defined() ? dweight.mutable_data_ptr<float>() : nullptr});
+    const kernels::RmsNormBackward norm{.rows = inverse_rms.numel(), .n = x.size(-1), .g = of_readers,
+                                        .beside = beside.defined() ? beside.const_data_ptr() : nullptr,
+                                        .x = x.const_data_ptr(), .weight = weight.const_data_ptr<float>(),
+                                        .inverse_rms = inverse_rms.const_data_ptr<float>(), .dx = dx.mutable_data_ptr(),
+                                        .dweight = dweight.defined() ? dweight.mutable_data_ptr<float>() : nullptr};
+    if (on_device(x)) {
+      auto scratch = norm_scratch(x, norm.rows, dweight.defined(), /*with_bias=*/false);
+      kernels::rms_norm_rows_backward_cuda(element_of(x), norm, scratch.defined() ? scratch.mutable_data_ptr<float>() : nullptr, stream_of(x));
+    } else {
+      kernels::rms_norm_rows_backward(element_of(x), norm);
+    }
     return {dx, dweight, added ? dx : at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/ops/element_of.h"
+#include "kernels/ops/on_device.h"
+#include "kernels/rows/rows_cuda.h"
 
 namespace graft::ops {
 namespace {
@@ -13,9 +15,9 @@ using torch::autograd::tensor_list;
 at::Tensor rotated(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine, float sign) {
   const auto input = x.contiguous();
   auto y = at::empty_like(input);
-  kernels::rotate_halves_rows(element_of(input), input.const_data_ptr(), cosine.const_data_ptr<float>(),
-                              sine.const_data_ptr<float>(), sign, input.size(0), input.size(1), input.size(2),
-                              y.mutable_data_ptr());
+  run_beside(input, kernels::rotate_halves_rows, kernels::rotate_halves_rows_cuda, element_of(input), input.const_data_ptr(),
+             cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), sign, input.size(0), input.size(1), input.size(2),
+             y.mutable_data_ptr());
   return y;
 }
 

@@ -3,7 +3,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/ops/element_of.h"
+#include "kernels/ops/on_device.h"
 #include "kernels/ops/remaking.h"
+#include "kernels/rows/rows_cuda.h"
 
 namespace graft::ops {
 namespace {
@@ -13,7 +15,8 @@ using torch::autograd::tensor_list;
 
 at::Tensor product_of(const at::Tensor& gate, const at::Tensor& up) {
   auto product = at::empty_like(gate);
-  kernels::swiglu_elements(element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), gate.numel(), product.mutable_data_ptr());
+  run_beside(gate, kernels::swiglu_elements, kernels::swiglu_elements_cuda, element_of(gate), gate.const_data_ptr(), up.const_data_ptr(),
+             gate.numel(), product.mutable_data_ptr());
   return product;
 }
 
@@ -28,8 +31,8 @@ struct Swiglu : public torch::autograd::Function<Swiglu> {
     const auto &gate = saved[0], &up = saved[1];
     const auto g = gradients[0].contiguous();
     auto dgate = at::empty_like(gate), dup = at::empty_like(gate);
-    kernels::swiglu_elements_backward(element_of(gate), g.const_data_ptr(), gate.const_data_ptr(), up.const_data_ptr(),
-                                      gate.numel(), dgate.mutable_data_ptr(), dup.mutable_data_ptr());
+    run_beside(gate, kernels::swiglu_elements_backward, kernels::swiglu_elements_backward_cuda, element_of(gate), g.const_data_ptr(),
+               gate.const_data_ptr(), up.const_data_ptr(), gate.numel(), dgate.mutable_data_ptr(), dup.mutable_data_ptr());
     return {dgate, dup};
   }
 };

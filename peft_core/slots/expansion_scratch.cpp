@@ -9,12 +9,13 @@ ExpansionScratch& ExpansionScratch::shared() {
   return scratch;
 }
 
-at::Tensor ExpansionScratch::expanded(const void* owner, int64_t begin, int64_t rows, int64_t columns, at::ScalarType dtype,
+at::Tensor ExpansionScratch::expanded(const void* owner, int64_t begin, int64_t rows, int64_t columns, const at::TensorOptions& where,
                                       const std::function<void(at::Tensor&)>& fill) {
+  const auto dtype = at::typeMetaToScalarType(where.dtype());
   GRAFT_ASSERT(dtype == at::kFloat || dtype == at::kBFloat16);
   auto& buffer = dtype == at::kFloat ? fp32_ : bf16_;
-  if (!buffer.storage.defined() || buffer.storage.numel() < rows * columns) {
-    buffer.storage = at::empty({rows * columns}, at::TensorOptions().dtype(dtype));
+  if (!buffer.storage.defined() || buffer.storage.numel() < rows * columns || buffer.storage.device() != where.device()) {
+    buffer.storage = at::empty({rows * columns}, where);
     buffer.owner = nullptr;
   }
   auto view = buffer.storage.narrow(0, 0, rows * columns).view({rows, columns});

@@ -39,6 +39,11 @@ class DenseLinear final : public FrozenLinear {
  protected:
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }
 
+  at::Tensor rows_on_device(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device) const override {
+    if (!on_device_.defined() || on_device_.scalar_type() != dtype || on_device_.device() != device) on_device_ = weight_.to(device, dtype);
+    return on_device_.narrow(0, begin, count);
+  }
+
   at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const override {
     // A packed copy is as quick, and the stored one may have been let go. A head, of which only last tokens ask, is never packed for them.
     if (ops::runs_on_tiles(x) && forward_.defined()) return tile_product(x, ops::Side::kForward, terms);
@@ -81,6 +86,7 @@ class DenseLinear final : public FrozenLinear {
   at::Tensor weight_;
   std::function<void()> let_go_;
   mutable at::Tensor forward_, backward_;  // packed at their first use
+  mutable at::Tensor on_device_;           // in the dtype of the products there
   mutable bool second_packing_ = ops::second_packing_pays();
 };
 
@@ -112,9 +118,10 @@ FrozenLinear::~FrozenLinear() {
   ExpansionScratch::shared().forget();
 }
 
-at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype) const {
+at::Tensor FrozenLinear::rows(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device) const {
+  if (!device.is_cpu()) return rows_on_device(begin, count, dtype, device);
   if (const auto stored = as_stored(); stored.defined() && stored.scalar_type() == dtype) return stored.narrow(0, begin, count);
-  return ExpansionScratch::shared().expanded(this, begin, count, in_features_, dtype,
+  return ExpansionScratch::shared().expanded(this, begin, count, in_features_, at::TensorOptions(dtype),
                                              [&](at::Tensor& to) { expand(begin, count, to); });
 }
 
@@ -122,7 +129,7 @@ at::Tensor FrozenLinear::product(const at::Tensor& x, ops::Side side, const ops:
   const bool forward = side == ops::Side::kForward, taken = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
   if (forward && taken && ops::is_few_rows(x)) return few_rows_product(x, terms);
   if (ops::runs_on_tiles(x)) return tile_product(x, side, terms);
-  const auto weight = rows(0, out_features_, x.scalar_type());
+  const auto weight = rows(0, out_features_, x.scalar_type(), x.device());
   auto y = at::mm(x, forward ? weight.t() : weight);
   ops::add_terms(y, terms);
   return y;

@@ -16,7 +16,8 @@ namespace graft::peft {
 /// On tiles both products read the weight in their own order: a dense one is laid out once for each side that is used, a
 /// quantised one a panel at a time by the thread that multiplies with it (docs/decisions/0009-packed-weights.md). A few rows, as when a text
 /// is written token by token, are multiplied with the weight as it is stored. Elsewhere LibTorch multiplies, from a shared scratch where the
-/// stored weight is no matrix in the dtype of x (0004-expand-into-scratch.md).
+/// stored weight is no matrix in the dtype of x (0004-expand-into-scratch.md). Where x lies in a GPU's memory the weight is copied there as it
+/// is stored, once, and LibTorch multiplies (0014-operators-work-where-their-tensors-lie.md).
 /// Calls come from one thread at a time.
 class FrozenLinear {
  public:
@@ -33,7 +34,7 @@ class FrozenLinear {
   /// dx = g W + terms, (N, out) -> (N, in).
   at::Tensor project_back(const at::Tensor& g, const ops::ProductTerms& terms = {}) const { return product(g, ops::Side::kBackward, terms); }
   /// Rows [begin, begin + count) as a matrix of `dtype`; may lie in the shared scratch, valid until the next call of any weight.
-  at::Tensor rows(int64_t begin, int64_t count, at::ScalarType dtype) const;
+  at::Tensor rows(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device = at::kCPU) const;
   /// Rows by number, ids (N) int64 -> (N, in), a copy of its own (embeddings).
   at::Tensor gather(const at::Tensor& ids, at::ScalarType dtype) const;
   /// The whole weight in fp32, a copy of its own, (out, in).
@@ -55,6 +56,8 @@ class FrozenLinear {
  protected:
   /// Expands rows into `to` (count, in), contiguous, fp32 or bf16.
   virtual void expand(int64_t begin, int64_t count, at::Tensor& to) const = 0;
+  /// rows() in a GPU's memory, from a copy of the stored weight that is made there at the first call and stays.
+  virtual at::Tensor rows_on_device(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device) const = 0;
   /// y = x Wᵀ + terms for few rows, from the weight as it lies in memory.
   virtual at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const = 0;
   /// Either product on tiles.

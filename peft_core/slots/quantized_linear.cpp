@@ -4,6 +4,8 @@
 
 #include "kernels/base/error.h"
 #include "kernels/nf4/nf4.h"
+#include "peft_core/slots/device_copy.h"
+#include "peft_core/slots/expansion_scratch.h"
 
 namespace graft::peft {
 namespace {
@@ -51,9 +53,16 @@ class Nf4Linear final : public FrozenLinear {
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override {
     // Blocks run over row borders where the row length is no multiple of the block size; then rows go in one piece.
     const bool aligned = in_features() % stored_.block_size == 0;
-    if (!aligned) return expand_unaligned(begin, count, to);
+    if (!aligned) return expand_from_block(begin, count, to, [&](int64_t start, at::Tensor& whole) { expand_piece(start, whole); });
     expand_rows(count, to, rows_a_task(in_features()),
                 [&](int64_t row, auto span) { kernels::dequantize_nf4(stored_, (begin + row) * in_features(), span); });
+  }
+
+  at::Tensor rows_on_device(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device) const override {
+    return ExpansionScratch::shared().expanded(this, begin, count, in_features(), at::TensorOptions(device).dtype(dtype), [&](at::Tensor& to) {
+      if (in_features() % stored_.block_size == 0) return on_device_.expand(stored_, begin * in_features(), to);
+      expand_from_block(begin, count, to, [&](int64_t start, at::Tensor& whole) { on_device_.expand(stored_, start, whole); });
+    });
   }
 
   at::Tensor few_rows_product(const at::Tensor& x, const ops::ProductTerms& terms) const override {
@@ -75,18 +84,25 @@ class Nf4Linear final : public FrozenLinear {
     return kernels::quantize_nf4({dense.const_data_ptr<float>(), static_cast<size_t>(dense.numel())}, block_size);
   }
 
-  void expand_unaligned(int64_t begin, int64_t count, at::Tensor& to) const {
+  /// Where a row may begin within a block: `piece(start, whole)` expands from the block's start on.
+  template <class Piece>
+  void expand_from_block(int64_t begin, int64_t count, at::Tensor& to, const Piece& piece) const {
     const int64_t first = begin * in_features(), start = first / stored_.block_size * stored_.block_size;
     auto whole = at::empty({1, first + count * in_features() - start}, to.options());
-    if (to.scalar_type() == at::kFloat) {
+    piece(start, whole);
+    to.copy_(whole.narrow(1, first - start, count * in_features()).view_as(to));
+  }
+
+  void expand_piece(int64_t start, at::Tensor& whole) const {
+    if (whole.scalar_type() == at::kFloat) {
       kernels::dequantize_nf4(stored_, start, row_span<float, float>(whole, 0, 1));
     } else {
       kernels::dequantize_nf4(stored_, start, row_span<at::BFloat16, uint16_t>(whole, 0, 1));
     }
-    to.copy_(whole.narrow(1, first - start, count * in_features()).view_as(to));
   }
 
   kernels::Nf4Weight stored_;
+  mutable Nf4OnDevice on_device_;
   std::function<at::Tensor()> original_;
 };
 
@@ -109,6 +125,12 @@ class GgufLinear final : public FrozenLinear {
     expand_rows(count, to, rows_a_task(in_features()), [&](int64_t row, auto span) {
       const auto rows = span.size() / static_cast<size_t>(in_features());
       kernels::dequantize_blocks(type_, blocks_.subspan(static_cast<size_t>(begin + row) * row_bytes_, rows * row_bytes_), span);
+    });
+  }
+
+  at::Tensor rows_on_device(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device) const override {
+    return ExpansionScratch::shared().expanded(this, begin, count, in_features(), at::TensorOptions(device).dtype(dtype), [&](at::Tensor& to) {
+      on_device_.expand(type_, blocks_, static_cast<size_t>(begin) * row_bytes_, static_cast<size_t>(count) * row_bytes_, to);
     });
   }
 
@@ -140,6 +162,7 @@ class GgufLinear final : public FrozenLinear {
   size_t row_bytes_;
   std::span<const std::byte> blocks_;
   std::shared_ptr<const void> keep_alive_;
+  mutable BlocksOnDevice on_device_;
 };
 
 }  // namespace

@@ -23,7 +23,6 @@ void expect(bool condition, const std::string& name, const std::string& expected
 
 void check_parameter(const std::string& name, const at::Tensor& parameter) {
   expect(parameter.defined() && parameter.numel() > 0, name, "a tensor that is not empty");
-  expect(parameter.device().is_cpu(), name, "a tensor in the CPU's memory");
   expect(parameter.scalar_type() == at::kFloat, name, "fp32 values");
   expect(parameter.is_contiguous(), name, "contiguous memory");
   expect(parameter.is_leaf() && parameter.requires_grad(), name, "a leaf tensor that requires a gradient");
@@ -49,6 +48,7 @@ void Optimizer::lay_out(const std::vector<ParameterGroup>& groups) {
   for (const auto& group : groups) {
     for (const auto& [name, parameter] : group.parameters) {
       check_parameter(name, parameter);
+      expect(slots_.empty() || parameter.device() == slots_.front().parameter.device(), name, "the memory in which the other tensors lie");
       expect(names.insert(name).second, name, "each name once");
       expect(places.insert(parameter.data_ptr()).second, name, "memory that no other trainable tensor has");
       add_slot(group, name, parameter);
@@ -56,10 +56,28 @@ void Optimizer::lay_out(const std::vector<ParameterGroup>& groups) {
   }
   expect(!slots_.empty(), "parameters", "at least one trainable tensor");
   const auto size = slots_.back().offset + (slots_.back().count + kPadElements - 1) / kPadElements * kPadElements;
-  gradients_ = at::zeros({size}, at::kFloat);
+  gradients_ = at::zeros({size}, slots_.front().parameter.options().requires_grad(false));
   first_moments_.assign(moments_ > 0 ? static_cast<size_t>(size) : 0, 0.0f);
   second_moments_.assign(moments_ > 1 ? static_cast<size_t>(size) : 0, 0.0f);
+  find_values();
+  for (int64_t i = 0; i < tensor_count(); ++i) {
+    const auto& slot = slots_[static_cast<size_t>(i)];
+    kernels::append_adamw_pieces(slot.values, slot.offset, slot.count, i, pieces_);
+  }
   piece_sums_.assign(pieces_.size(), 0.0);
+}
+
+void Optimizer::find_values() {
+  host_.reset();
+  if (gradients_.is_cpu()) {
+    for (auto& slot : slots_) slot.values = slot.parameter.data_ptr<float>();
+    return;
+  }
+  std::vector<at::Tensor> parameters;
+  std::vector<int64_t> offsets;
+  for (const auto& slot : slots_) parameters.push_back(slot.parameter), offsets.push_back(slot.offset);
+  host_ = std::make_unique<HostCopy>(parameters, offsets, gradients_);
+  for (auto& slot : slots_) slot.values = host_->values() + slot.offset;
 }
 
 void Optimizer::add_slot(const ParameterGroup& group, const std::string& name, const at::Tensor& parameter) {
@@ -67,7 +85,6 @@ void Optimizer::add_slot(const ParameterGroup& group, const std::string& name, c
   slot.name = name;
   slot.parameter = parameter;
   slot.parameter.mutable_grad().reset();
-  slot.values = parameter.data_ptr<float>();
   slot.count = parameter.numel();
   if (!slots_.empty()) {
     const auto end = slots_.back().offset + slots_.back().count;
@@ -75,27 +92,28 @@ void Optimizer::add_slot(const ParameterGroup& group, const std::string& name, c
   }
   slot.learning_rate_factor = group.learning_rate_factor;
   slot.weight_decay = group.weight_decay;
-  kernels::append_adamw_pieces(slot.values, slot.offset, slot.count, std::ssize(slots_), pieces_);
   parameter_count_ += slot.count;
   slots_.push_back(std::move(slot));
 }
 
 void Optimizer::collect_gradients() {
   const at::NoGradGuard no_grad;
-  float* const flat = gradients_.data_ptr<float>();
+  const float* const flat = gradients_.const_data_ptr<float>();
   for (auto& slot : slots_) {
     auto& grad = slot.parameter.mutable_grad();
     if (grad.defined()) {
       slot.gradient_defined = true;
-      if (grad.data_ptr() != flat + slot.offset) {
+      if (grad.const_data_ptr() != flat + slot.offset) {
         // Added and not copied: 0 + (-0) is 0, the sum that a gradient added in place also gives.
         auto view = gradients_.narrow(0, slot.offset, slot.count).view(slot.parameter.sizes());
         view.add_(grad);
         grad = view;
       }
     }
-    if (!slot.gradient_nonzero) slot.gradient_nonzero = any_nonzero(flat + slot.offset, slot.count);
   }
+  if (host_) host_->read_gradients();
+  for (auto& slot : slots_)
+    if (!slot.gradient_nonzero) slot.gradient_nonzero = any_nonzero(host_gradients() + slot.offset, slot.count);
 }
 
 std::vector<std::string> Optimizer::without_gradient() const {
@@ -118,12 +136,15 @@ std::vector<std::string> Optimizer::with_zero_gradients_only() const {
 }
 
 double Optimizer::gradient_norm() {
-  return std::sqrt(kernels::sum_of_squares(pieces_, gradients_.const_data_ptr<float>(), piece_sums_));
+  return std::sqrt(kernels::sum_of_squares(pieces_, host_gradients(), piece_sums_));
 }
 
 void Optimizer::update(double learning_rate, double gradient_scale) {
   for (auto& slot : slots_) ++slot.steps;
+  // Methods may have changed either since they were last read.
+  if (host_) host_->read_gradients(), host_->read_values();
   apply(learning_rate, static_cast<float>(gradient_scale));
+  if (host_) host_->write_values();
   for (auto& slot : slots_) {
     slot.moved = slot.moved || (slot.gradient_nonzero && learning_rate * slot.learning_rate_factor > 0);
     // The values changed behind autograd's back; a graph that still holds them must not be used again.
@@ -133,7 +154,7 @@ void Optimizer::update(double learning_rate, double gradient_scale) {
 
 kernels::AdamWBuffers Optimizer::buffers() {
   const auto start = [](std::vector<float>& moments) { return moments.empty() ? nullptr : moments.data(); };
-  return {gradients_.data_ptr<float>(), start(first_moments_), start(second_moments_)};
+  return {host_gradients(), start(first_moments_), start(second_moments_)};
 }
 
 AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : Optimizer(groups, 2), options_(options) {}
@@ -167,7 +188,7 @@ void Optimizer::rebuild(const std::vector<ParameterGroup>& groups) {
   lay_out(groups);
   for (auto& slot : slots_) {
     const auto old = std::find_if(old_slots.begin(), old_slots.end(), [&](const Slot& candidate) {
-      return candidate.name == slot.name && candidate.values == slot.values && candidate.count == slot.count;
+      return candidate.name == slot.name && candidate.parameter.const_data_ptr() == slot.parameter.const_data_ptr() && candidate.count == slot.count;
     });
     if (old == old_slots.end()) continue;
     if (moments_ > 0) std::copy_n(old_first.begin() + old->offset, slot.count, first_moments_.begin() + slot.offset);

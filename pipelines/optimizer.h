@@ -3,11 +3,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "kernels/adamw/adamw.h"
+#include "pipelines/host_copy.h"
 #include "pipelines/task.h"
 
 namespace graft::pipelines {
@@ -16,11 +18,11 @@ namespace graft::pipelines {
 ///
 /// Gradients and moments of all tensors lie one after the other in fp32 buffers; each tensor's grad becomes a
 /// view of the first, so autograd adds into it and nothing is allocated after the first step. Parameters stay where
-/// they are.
+/// they are. Those in a GPU's memory are updated by the processor too, through flat copies of their values and gradients.
 /// Cost       the norm reads the gradients once; the update reads and writes all buffers once. Parallel over
 ///            OpenMP's threads. Deterministic: pieces and the order of sums do not depend on threads.
-/// Throws     InvalidArgument for a tensor that is no contiguous fp32 leaf on the CPU, is empty, or occurs twice (name
-///            or storage).
+/// Throws     InvalidArgument for a tensor that is no contiguous fp32 leaf, is empty, lies in another memory than the
+///            first, or occurs twice (name or storage).
 class Optimizer {
  public:
   virtual ~Optimizer();  ///< takes the views out of the tensors' grad
@@ -60,7 +62,7 @@ class Optimizer {
   struct Slot {
     std::string name;
     at::Tensor parameter;
-    float* values = nullptr;
+    float* values = nullptr;  ///< where the rule finds them
     int64_t offset = 0, count = 0;
     double learning_rate_factor = 1;
     bool weight_decay = true;
@@ -79,12 +81,15 @@ class Optimizer {
  private:
   void lay_out(const std::vector<ParameterGroup>& groups);
   void add_slot(const ParameterGroup& group, const std::string& name, const at::Tensor& parameter);
+  void find_values();
+  float* host_gradients() { return host_ ? host_->gradients() : gradients_.data_ptr<float>(); }
 
   int moments_;
   std::vector<Slot> slots_;
   std::vector<Piece> pieces_;
   std::vector<double> piece_sums_;
-  at::Tensor gradients_;                               // flat, padded to 64 bytes a tensor
+  at::Tensor gradients_;                               // flat, padded to 64 bytes a tensor, where the parameters lie
+  std::unique_ptr<HostCopy> host_;                     // null where that is the processor's memory
   std::vector<float> first_moments_, second_moments_;  // same layout; empty where the rule keeps none
   int64_t parameter_count_ = 0;
 };

@@ -119,32 +119,34 @@ TrainProgress read_progress(const formats::SafetensorsFile& file, const fs::path
   return progress;
 }
 
+void copy_to(const at::Tensor& tensor, const TensorBytes& stored) {
+  auto values = at::empty(stored.shape, at::kFloat);
+  std::memcpy(values.mutable_data_ptr<float>(), stored.bytes.data(), stored.bytes.size());
+  tensor.detach().copy_(values);
+}
+
 /// Every copy is checked before the first one is made.
 void restore_tensors(const formats::SafetensorsFile& file, const fs::path& path, Optimizer& optimizer, const StartTensors& start) {
   auto states = states_by_name(optimizer);
   std::vector<std::pair<void*, const TensorBytes*>> copies;
+  std::vector<const TensorBytes*> values;
   for (const auto& state : states) {
     const auto shape = state.parameter.sizes().vec();
-    copies.emplace_back(state.parameter.data_ptr(),
-                        &tensor_like(file, path, kParameter + state.name, DType::kF32, shape));
+    values.push_back(&tensor_like(file, path, kParameter + state.name, DType::kF32, shape));
     for (const auto& [prefix, moment] : moments_of(state))
       copies.emplace_back(moment.data(), &tensor_like(file, path, prefix + state.name, DType::kF32, shape));
   }
   for (const auto& [name, tensor] : start) tensor_like(file, path, kStart + name, DType::kF32, tensor.sizes().vec());
-  if (file.tensors().size() != copies.size() + start.size() + 1) {
+  if (file.tensors().size() != values.size() + copies.size() + start.size() + 1) {
     throw InvalidArgument({.where = path.string(), .what = "holds more tensors than this run trains"});
   }
   const auto count = static_cast<int64_t>(states.size());
   const auto& steps = tensor_like(file, path, kSteps, DType::kI64, {count});
   // First the whole tensors of the start, of which a trained one may be a part.
-  for (const auto& [name, tensor] : start) {
-    const auto& stored = file.tensors().at(kStart + name);
-    auto values = at::empty(stored.shape, at::kFloat);
-    std::memcpy(values.mutable_data_ptr<float>(), stored.bytes.data(), stored.bytes.size());
-    tensor.detach().copy_(values);
-  }
+  for (const auto& [name, tensor] : start) copy_to(tensor, file.tensors().at(kStart + name));
   for (const auto& [target, source] : copies) std::memcpy(target, source->bytes.data(), source->bytes.size());
   for (size_t i = 0; i < states.size(); ++i) {
+    copy_to(states[i].parameter, *values[i]);
     std::memcpy(states[i].steps, steps.bytes.data() + i * sizeof(int64_t), sizeof(int64_t));
     states[i].parameter.unsafeGetTensorImpl()->bump_version();
   }
@@ -173,19 +175,19 @@ void prepare_checkpoint_dir(const fs::path& run_dir, bool resume) {
 void save_checkpoint(const fs::path& run_dir, const TrainProgress& progress, Optimizer& optimizer, const StartTensors& start) {
   std::map<std::string, TensorBytes> tensors;
   std::vector<int64_t> steps;
+  std::vector<at::Tensor> written;  // what the bytes belong to
+  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
+    written.push_back(tensor.detach().to(at::kCPU, at::kFloat).contiguous());
+    const std::span<const float> values(written.back().const_data_ptr<float>(), static_cast<size_t>(tensor.numel()));
+    tensors[name] = bytes_of(DType::kF32, tensor.sizes().vec(), values);
+  };
   for (const auto& state : states_by_name(optimizer)) {
-    const auto shape = state.parameter.sizes().vec();
-    const std::span<const float> values(state.parameter.const_data_ptr<float>(), static_cast<size_t>(state.parameter.numel()));
-    tensors[kParameter + state.name] = bytes_of(DType::kF32, shape, values);
-    for (const auto& [prefix, moment] : moments_of(state)) tensors[prefix + state.name] = bytes_of<float>(DType::kF32, shape, moment);
+    add(kParameter + state.name, state.parameter);
+    for (const auto& [prefix, moment] : moments_of(state))
+      tensors[prefix + state.name] = bytes_of<float>(DType::kF32, state.parameter.sizes().vec(), moment);
     steps.push_back(*state.steps);
   }
-  std::vector<at::Tensor> contiguous;
-  for (const auto& [name, tensor] : start) {
-    contiguous.push_back(tensor.detach().to(at::kFloat).contiguous());
-    const std::span<const float> values(contiguous.back().const_data_ptr<float>(), static_cast<size_t>(contiguous.back().numel()));
-    tensors[kStart + name] = bytes_of(DType::kF32, tensor.sizes().vec(), values);
-  }
+  for (const auto& [name, tensor] : start) add(kStart + name, tensor);
   tensors[kSteps] = bytes_of<int64_t>(DType::kI64, {static_cast<int64_t>(steps.size())}, steps);
   formats::write_safetensors(checkpoint_file(run_dir), tensors,
                              {{"format", kFormat},

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
-#include "kernels/ops/head_loss_op.h"
 #include "kernels/ops/rms_norm_op.h"
 #include "peft_core/memory/activation_checkpoint.h"
+#include "peft_core/memory/move_in_place.h"
 
 namespace graft::peft {
 namespace {
@@ -54,9 +54,14 @@ CausalLm::CausalLm(DecoderConfig config, const WeightSource& weights, const Base
   places_.parameters.push_back({"model.norm.weight", ParameterSlot::Kind::kNorm, &final_norm_});
 }
 
+void CausalLm::move_to(at::Device device) {
+  device_ = device;
+  for (const auto& slot : places_.parameters) move_in_place(*slot.tensor, device);
+}
+
 RotaryAngles CausalLm::angles(const at::Tensor& positions) const {
   const auto angle = at::outer(positions.to(at::kFloat), frequencies_);
-  return {at::cos(angle), at::sin(angle)};
+  return {at::cos(angle).to(device_), at::sin(angle).to(device_)};
 }
 
 at::Tensor CausalLm::embed(const at::Tensor& ids) const {
@@ -71,7 +76,7 @@ at::Tensor CausalLm::embed(const at::Tensor& ids) const {
 }
 
 CausalLm::Entering CausalLm::entering(const TokenStream& tokens, bool begins) const {
-  Entering input{embed(tokens.ids), tokens.positions, tokens.lengths};
+  Entering input{embed(tokens.ids).to(device_), tokens.positions, tokens.lengths};
   const int64_t prefix = prefix_count(), prompt = prompt_.count();
   if (!begins || prefix + prompt == 0) return input;
   // Virtual tokens have the first positions; those of a prefix are never rotated, but counted.
@@ -84,7 +89,7 @@ CausalLm::Entering CausalLm::entering(const TokenStream& tokens, bool begins) co
 }
 
 SequenceCache CausalLm::cache_for(int64_t tokens) const {
-  return SequenceCache::with_capacity(config_, tokens + prompt_.count() + prefix_count(), storage_.compute);
+  return SequenceCache::with_capacity(config_, tokens + prompt_.count() + prefix_count(), at::TensorOptions(storage_.compute).device(device_));
 }
 
 at::Tensor CausalLm::hidden_states(const TokenStream& tokens, const ForwardContext& context, Checkpointing checkpointing) const {
@@ -106,38 +111,42 @@ at::Tensor CausalLm::hidden_states(const TokenStream& tokens, const ForwardConte
   return without_rows_before(stream.whole(), prompt_.count(), tokens.lengths);
 }
 
-at::Tensor CausalLm::head_input(const at::Tensor& hidden, const at::Tensor& rows) const {
-  return ops::rms_norm(hidden.index_select(0, rows), final_norm_, config_.norm_epsilon);
+CausalLm::Asked CausalLm::asked(const at::Tensor& hidden, const at::Tensor& targets) const {
+  const auto rows = targets.ge(0).nonzero().squeeze(1);
+  return {rows, ops::rms_norm(hidden.index_select(0, rows.to(device_)), final_norm_, config_.norm_epsilon),
+          targets.index_select(0, rows).to(device_)};
+}
+
+ops::HeadRows CausalLm::head_rows() const {
+  return [base = head_.base(), dtype = storage_.compute, device = device_](int64_t begin, int64_t count) {
+    return base->rows(begin, count, dtype, device);
+  };
 }
 
 at::Tensor CausalLm::loss_sum(const at::Tensor& hidden, const at::Tensor& targets, const ForwardContext& context) const {
-  const auto rows = targets.ge(0).nonzero().squeeze(1);
+  const auto [rows, input, wanted] = asked(hidden, targets);
   if (rows.numel() == 0) return hidden.sum().to(at::kFloat) * 0;
-  const auto input = head_input(hidden, rows);
-  const auto wanted = targets.index_select(0, rows);
   if (head_.adapter() != nullptr) {
     // An adapted head has no fixed weight to walk; its logits are made whole.
     const auto logits = head_.forward(input, head_context(context, rows)).to(at::kFloat);
     return at::nll_loss(at::log_softmax(logits, 1), wanted, {}, at::Reduction::Sum);
   }
-  const auto base = head_.base();
-  return ops::head_loss(input, wanted, config_.vocabulary,
-                        [base, dtype = storage_.compute](int64_t begin, int64_t count) { return base->rows(begin, count, dtype); });
+  return ops::head_loss(input, wanted, config_.vocabulary, head_rows());
 }
 
 at::Tensor CausalLm::target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best, const ForwardContext& context) const {
   at::NoGradGuard no_gradient;
-  const auto rows = targets.ge(0).nonzero().squeeze(1);
-  const auto input = head_input(hidden, rows);
-  const auto wanted = targets.index_select(0, rows);
+  const auto [rows, input, wanted] = asked(hidden, targets);
+  at::Tensor nll;
   if (head_.adapter() != nullptr) {
     const auto logits = head_.forward(input, head_context(context, rows)).to(at::kFloat);
     if (best != nullptr) *best = logits.argmax(1);
-    return at::nll_loss(at::log_softmax(logits, 1), wanted, {}, at::Reduction::None);
+    nll = at::nll_loss(at::log_softmax(logits, 1), wanted, {}, at::Reduction::None);
+  } else {
+    nll = ops::head_nll(input, wanted, config_.vocabulary, head_rows(), best);
   }
-  return ops::head_nll(
-      input, wanted, config_.vocabulary,
-      [this](int64_t begin, int64_t count) { return head_.base()->rows(begin, count, storage_.compute); }, best);
+  if (best != nullptr) *best = best->cpu();
+  return nll.cpu();
 }
 
 at::Tensor CausalLm::logits(const at::Tensor& hidden, const ForwardContext& context) const {

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/ops/head_loss_op.h"
 #include "peft_core/backbones/decoder_config.h"
 #include "peft_core/backbones/decoder_layer.h"
 #include "peft_core/backbones/weight_source.h"
@@ -40,15 +41,20 @@ class CausalLm {
   Places& places() { return places_; }
   const Places& places() const { return places_; }
 
-  /// Output of the last layer before the final norm, (N, C).
+  /// Where layers and head compute. The weights of a move follow when they are first used; an attached method has to be moved too, before the
+  /// next pass. Tokens, positions and targets are given in the processor's memory, and numbers for it are returned there, as is said below.
+  at::Device device() const { return device_; }
+  void move_to(at::Device device);
+
+  /// Output of the last layer before the final norm, (N, C), on device().
   at::Tensor hidden_states(const TokenStream& tokens, const ForwardContext& context,
                            Checkpointing checkpointing = Checkpointing::kOff) const;
-  /// Σ −log p(target) over the places with target >= 0; targets (N) int64. Scalar fp32, differentiable.
+  /// Σ −log p(target) over the places with target >= 0; targets (N) int64. Scalar fp32 on device(), differentiable.
   at::Tensor loss_sum(const at::Tensor& hidden, const at::Tensor& targets, const ForwardContext& context = {}) const;
-  /// −log p(target) of the places with target >= 0, in order, (M) fp32; `best` receives each place's arg max.
+  /// −log p(target) of the places with target >= 0, in order, (M) fp32; `best` receives each place's arg max. In the processor's memory.
   at::Tensor target_nll(const at::Tensor& hidden, const at::Tensor& targets, at::Tensor* best = nullptr,
                         const ForwardContext& context = {}) const;
-  /// (N, C) -> (N, V) fp32.
+  /// (N, C) -> (N, V) fp32 in the processor's memory.
   at::Tensor logits(const at::Tensor& hidden, const ForwardContext& context = {}) const;
 
   /// Room for one sequence of `tokens` tokens and whatever a method puts before them.
@@ -73,10 +79,19 @@ class CausalLm {
   };
   Entering entering(const TokenStream& tokens, bool begins) const;
   void begin(SequenceCache& cache) const;
-  at::Tensor head_input(const at::Tensor& hidden, const at::Tensor& rows) const;
+  /// The rows that have a target, for the head.
+  struct Asked {
+    at::Tensor rows;     // (M) int64, in the processor's memory
+    at::Tensor input;    // (M, C)
+    at::Tensor targets;  // (M) int64, beside input
+  };
+  Asked asked(const at::Tensor& hidden, const at::Tensor& targets) const;
+  /// The head's weight a block of words at a time, where the layers compute.
+  ops::HeadRows head_rows() const;
 
   DecoderConfig config_;
   BaseStorage storage_;
+  at::Device device_ = at::kCPU;
   at::Tensor frequencies_;  // (D / 2) fp32
   EmbeddingSlot embedding_;
   std::vector<std::unique_ptr<DecoderLayer>> layers_;

@@ -20,10 +20,10 @@ ops::AttentionShape attention_shape(const DecoderConfig& config) {
 
 at::Tensor ResidualStream::whole() const { return pending.defined() ? x + pending : x; }
 
-SequenceCache SequenceCache::with_capacity(const DecoderConfig& config, int64_t capacity, at::ScalarType dtype) {
+SequenceCache SequenceCache::with_capacity(const DecoderConfig& config, int64_t capacity, const at::TensorOptions& options) {
   SequenceCache cache;
   for (int64_t i = 0; i < config.layers; ++i) {
-    const auto make = [&] { return at::empty({capacity, config.key_value_heads, config.head_size}, dtype); };
+    const auto make = [&] { return at::empty({capacity, config.key_value_heads, config.head_size}, options); };
     cache.layers.push_back({make(), make()});
   }
   return cache;

@@ -27,7 +27,7 @@ struct SequenceCache {
   std::vector<Layer> layers;
   int64_t length = 0;    ///< tokens that all layers hold
 
-  static SequenceCache with_capacity(const DecoderConfig& config, int64_t capacity, at::ScalarType dtype);
+  static SequenceCache with_capacity(const DecoderConfig& config, int64_t capacity, const at::TensorOptions& options);
 };
 
 /// The hidden states between two layers, (N, C) each. What the last layer adds to them waits in `pending` (may be undefined), as the

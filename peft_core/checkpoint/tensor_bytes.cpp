@@ -51,7 +51,7 @@ void write_tensors(const std::filesystem::path& file, const std::map<std::string
   std::vector<at::Tensor> contiguous;
   std::map<std::string, formats::TensorBytes> bytes;
   for (const auto& [name, tensor] : tensors) {
-    contiguous.push_back(tensor.detach().contiguous());
+    contiguous.push_back(tensor.detach().cpu().contiguous());
     bytes[name] = as_bytes(contiguous.back());
   }
   formats::write_safetensors(file, bytes, metadata);

@@ -9,8 +9,9 @@ namespace graft::peft {
 
 at::Tensor dropout_mask(at::IntArrayRef sizes, const at::TensorOptions& options, double p, uint64_t seed) {
   if (p <= 0) return {};
-  auto mask = at::empty(sizes, options.requires_grad(false));
-  return mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed)).mul_(1.0 / (1.0 - p));
+  // Drawn by the processor wherever x lies, so that a run draws the same masks on every machine.
+  auto mask = at::empty(sizes, options.device(at::kCPU).requires_grad(false));
+  return mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed)).mul_(1.0 / (1.0 - p)).to(options.device());
 }
 
 at::Tensor with_dropout(const at::Tensor& x, double p, uint64_t seed) {

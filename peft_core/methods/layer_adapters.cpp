@@ -43,6 +43,11 @@ void LayerAdapters::merge(at::ScalarType dtype) {
   for (auto* slot : slots_) slot->merge(dtype);
 }
 
+void LayerAdapters::move_to(at::Device device) {
+  for (const auto& adapter : adapters_) adapter->move_to(device);
+  Attachment::move_to(device);  // what layers share
+}
+
 nlohmann::json LayerAdapters::published_targets() const { return peft::published_targets(choice_, slots_); }
 
 }  // namespace graft::peft

@@ -26,6 +26,7 @@ class LayerAdapters : public Attachment {
   AdapterState state() const override;
   void detach() override;
   void merge(at::ScalarType dtype) override;
+  void move_to(at::Device device) override;
 
  protected:
   const std::vector<LinearSlot*>& slots() const { return slots_; }

@@ -69,6 +69,9 @@ class Attachment {
   virtual void detach() = 0;
   /// Folds the adapters into dense bases of `dtype`; throws InvalidArgument where traits.mergeable is false.
   virtual void merge(at::ScalarType dtype) = 0;
+  /// Takes what the passes read to `device`, after CausalLm::move_to() took the model there. Starts are computed before, and merge() is called
+  /// after it has been brought back: both work on weights in the processor's memory.
+  virtual void move_to(at::Device device);
   /// What a file holds: state(), where the method's files leave nothing out.
   virtual AdapterState saved_state() const { return state(); }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/text_distance.h"
+#include "peft_core/memory/move_in_place.h"
 #include "peft_core/methods/method.h"
 
 namespace graft::peft {
@@ -22,6 +23,14 @@ const MethodSpec& find_method(const std::string& name) {
     known.push_back(method.name);
   }
   throw InvalidArgument({.where = "method.name", .what = "there is no method '" + name + "'", .hint = suggest(name, known)});
+}
+
+void Attachment::move_to(at::Device device) {
+  for (const auto& group : trainable())
+    for (const auto& [name, leaf] : group.parameters) move_in_place(leaf, device);
+  // By now those that are made from leaves, or are views of them, lie there.
+  for (const auto& [name, tensor] : state()) move_in_place(tensor, device);
+  for (const auto& [name, tensor] : training_state()) move_in_place(tensor, device);
 }
 
 void load_state(Attachment& attachment, const AdapterState& values, const std::string& where) {

@@ -131,6 +131,10 @@ void AdapterMixture::detach() {
   for (auto& [slot, mixed] : mixed_) slot->detach();
 }
 
+void AdapterMixture::move_to(at::Device device) {
+  for (const auto& part : parts_) part->move_to(device);
+}
+
 void AdapterMixture::merge(at::ScalarType dtype) {
   for (auto& [slot, mixed] : mixed_) slot->merge(dtype);
 }

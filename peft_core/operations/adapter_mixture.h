@@ -53,6 +53,7 @@ class AdapterMixture final : public Attachment {
   void detach() override;
   /// Folds the sum with the weights of passes without a choice.
   void merge(at::ScalarType dtype) override;
+  void move_to(at::Device device) override;
 
  private:
   void put_back();

@@ -53,6 +53,8 @@ class Adapter {
   virtual NamedTensors parameters() const = 0;
   /// Further tensors that are saved with them but not trained. One of a leaf's name is saved in the leaf's place, which is a part of it.
   virtual NamedTensors fixed() const { return {}; }
+  /// Takes all that forward() reads to `device`: what parameters() and fixed() name, and whatever else the adapter holds.
+  virtual void move_to(at::Device device) const;
   /// The bias that goes with merged_weight(), (out). Asked for only where the layer has one.
   virtual at::Tensor merged_bias(const at::Tensor& bias) const { return bias; }
   /// The adapter's own factors where it does nothing but add their product to the weight: such adapters share one product of the base.

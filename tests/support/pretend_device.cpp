@@ -1,14 +1,19 @@
 #include "tests/support/pretend_device.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <sys/mman.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <map>
 #include <mutex>
+#include <vector>
 
 #include "kernels/base/error.h"
 
@@ -17,54 +22,96 @@ namespace {
 
 constexpr auto kType = c10::DeviceType::PrivateUse1;
 
-/// The device's memory: given out once and never again, so that nothing stale is mistaken for something new.
+/// The device's memory. The part in use stays short, as opening and closing it takes time for every page.
 class Arena {
  public:
   static Arena& shared() {
-    static Arena arena;
-    return arena;
+    static auto* arena = new Arena;  // tensors that live as long as the program give memory back at its very end
+    return *arena;
   }
 
+  /// The first gap that is long enough, filled with NaN, so that nothing stale is mistaken for something new.
   void* take(size_t bytes) {
     const std::scoped_lock lock(mutex_);
-    auto* start = begin_ + used_;
-    used_ += (bytes + 255) / 256 * 256;
-    GRAFT_ASSERT(used_ <= kSize);
+    const size_t size = std::max(kUnit, (bytes + kUnit - 1) / kUnit * kUnit);
+    auto gap = std::find_if(gaps_.begin(), gaps_.end(), [&](const auto& one) { return one.second >= size; });
+    if (gap == gaps_.end()) gap = lengthen(size);
+    auto* const start = gap->first;
+    if (gap->second > size) gaps_[start + size] = gap->second - size;
+    gaps_.erase(start);
+    taken_[start] = size;
+    open_locked();
+    std::memset(start, 0xFF, size);
+    close_locked();
     return start;
+  }
+
+  void give_back(void* memory) {
+    const std::scoped_lock lock(mutex_);
+    const auto taken = taken_.find(static_cast<char*>(memory));
+    auto gap = gaps_.emplace(taken->first, taken->second).first;
+    taken_.erase(taken);
+    if (const auto next = std::next(gap); next != gaps_.end() && gap->first + gap->second == next->first) {
+      gap->second += next->second;
+      gaps_.erase(next);
+    }
+    if (gap != gaps_.begin())
+      if (const auto before = std::prev(gap); before->first + before->second == gap->first) {
+        before->second += gap->second;
+        gaps_.erase(gap);
+      }
   }
 
   void open() {
     const std::scoped_lock lock(mutex_);
-    if (opened_++ == 0) protect(PROT_READ | PROT_WRITE);
+    open_locked();
   }
 
   void close() {
     const std::scoped_lock lock(mutex_);
-    if (--opened_ == 0) protect(PROT_NONE);
+    close_locked();
   }
 
  private:
   static constexpr size_t kSize = size_t{16} << 30;  // addresses; memory is taken where it is touched
+  static constexpr size_t kUnit = 256, kPage = 4096;
+  using Gaps = std::map<char*, size_t>;
 
   Arena() : begin_(static_cast<char*>(mmap(nullptr, kSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
     GRAFT_ASSERT(begin_ != MAP_FAILED);
   }
-  void protect(int rights) const { GRAFT_ASSERT(mprotect(begin_, kSize, rights) == 0); }
+
+  /// A gap of that size behind everything else.
+  Gaps::iterator lengthen(size_t size) {
+    auto* const start = begin_ + used_;
+    used_ += size;
+    GRAFT_ASSERT(used_ <= kSize);
+    if (opened_ > 0) protect(PROT_READ | PROT_WRITE);
+    return gaps_.emplace(start, size).first;
+  }
+
+  void open_locked() {
+    if (opened_++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void close_locked() {
+    if (--opened_ == 0) protect(PROT_NONE);
+  }
+  void protect(int rights) const { GRAFT_ASSERT(mprotect(begin_, (used_ + kPage - 1) / kPage * kPage, rights) == 0); }
 
   std::mutex mutex_;
   char* begin_;
   size_t used_ = 0;
   int opened_ = 0;
+  Gaps gaps_, taken_;
 };
 
 struct PretendAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* data = Arena::shared().take(bytes);
-    return {data, data, [](void*) {}, c10::Device(kType, 0)};
+    return {data, data, give_back, c10::Device(kType, 0)};
   }
-  c10::DeleterFnPtr raw_deleter() const override {
-    return [](void*) {};
-  }
+  c10::DeleterFnPtr raw_deleter() const override { return give_back; }
+  static void give_back(void* data) { Arena::shared().give_back(data); }
   void copy_data(void* to, const void* from, std::size_t count) const override {
     const OpenMemory open;
     std::memcpy(to, from, count);
@@ -104,6 +151,11 @@ struct PretendHooks final : at::PrivateUse1HooksInterface {
   c10::DeviceIndex getCurrentDevice() const override { return 0; }
   c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
   c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
+  /// For at::manual_seed(), which seeds every device's.
+  const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override {
+    static const auto generator = at::make_generator<at::CPUGeneratorImpl>();
+    return generator;
+  }
 };
 
 const bool registered = [] {
@@ -115,7 +167,10 @@ const bool registered = [] {
 
 /// The same memory as a tensor of the processor; to be used while it is open.
 at::Tensor seen_by_processor(const at::Tensor& t) {
-  return t.is_cpu() ? t : at::from_blob(t.data_ptr(), t.sizes(), t.strides(), at::TensorOptions(t.dtype()).device(at::kCPU));
+  if (t.is_cpu()) return t;
+  auto seen = at::from_blob(t.data_ptr(), t.sizes(), t.strides(), at::TensorOptions(t.dtype()).device(at::kCPU));
+  if (t.is_conj()) seen = seen.conj();
+  return t.is_neg() ? seen._neg_view() : seen;
 }
 
 at::Tensor empty_memory(c10::SymIntArrayRef sizes, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
@@ -169,7 +224,11 @@ at::Tensor reshape_alias(const at::Tensor& self, c10::SymIntArrayRef sizes, c10:
   return at::native::_reshape_alias(self, C10_AS_INTARRAYREF_SLOW(sizes), C10_AS_INTARRAYREF_SLOW(strides));
 }
 
-void on_processor(const c10::OperatorHandle& op, torch::jit::Stack* stack) { at::native::cpu_fallback(op, stack); }
+/// Copies what it needs out of the memory and back, opened once for all of it.
+void on_processor(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const OpenMemory open;
+  at::native::cpu_fallback(op, stack);
+}
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("empty.memory_format", empty_memory);
@@ -181,7 +240,13 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("as_strided", strided_view);
   library.impl("view", view);
   library.impl("_reshape_alias", reshape_alias);
+  library.impl("view_as_real", at::native::view_as_real);
+  library.impl("view_as_complex", at::native::view_as_complex);
 }
+
+// A copy looks after what is to be conjugated or negated itself; LibTorch would copy it first, and so on without an end.
+TORCH_LIBRARY_IMPL(aten, Conjugate, library) { library.impl("_copy_from", torch::CppFunction::makeFallthrough()); }
+TORCH_LIBRARY_IMPL(aten, Negative, library) { library.impl("_copy_from", torch::CppFunction::makeFallthrough()); }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&on_processor>()); }
 

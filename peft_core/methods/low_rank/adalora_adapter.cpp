@@ -28,11 +28,11 @@ at::Tensor AdaloraAdapter::deviation_from_orthogonal() const { return from_ident
 
 void AdaloraAdapter::begin_scoring() {
   if (mask_.defined()) return;
-  mask_ = at::ones({rank()}, at::kFloat);
+  mask_ = at::ones({rank()}, e_.options().requires_grad(false));
   const std::array<const at::Tensor*, 3> all{&a_, &b_, &e_};
   for (size_t i = 0; i < all.size(); ++i) {
-    sensitivity_[i] = at::zeros(all[i]->sizes(), at::kFloat);
-    uncertainty_[i] = at::zeros(all[i]->sizes(), at::kFloat);
+    sensitivity_[i] = at::zeros_like(all[i]->detach());
+    uncertainty_[i] = at::zeros_like(all[i]->detach());
   }
 }
 
@@ -91,7 +91,7 @@ NamedTensors AdaloraAdapter::scoring_state() const {
 
 const at::Tensor& AdaloraAdapter::left_numbers() const {
   // A resumed run gets the mask's values back behind our back.
-  if (left_version_ != mask_._version()) left_ = mask_.nonzero().view({-1}), left_version_ = mask_._version();
+  if (left_version_ != mask_._version() || left_.device() != mask_.device()) left_ = mask_.nonzero().view({-1}), left_version_ = mask_._version();
   return left_;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "peft_core/memory/move_in_place.h"
+
 namespace graft::peft {
 
 ChannelGain::ChannelGain(std::string name, int64_t channels, const ChannelGainOptions& options)
@@ -57,6 +59,10 @@ void ChannelGain::refresh(int64_t done) {
 }
 
 bool ChannelGain::at_work() const { return !(mask_.eq(1).all().item<bool>() && factor_.eq(1).all().item<bool>()); }
+
+void ChannelGain::move_to(at::Device device) const {
+  for (const auto& kept : {importance_, weight_, mask_, factor_, importance_sum_, weight_sum_}) move_in_place(kept, device);
+}
 
 NamedTensors ChannelGain::state() const {
   return {{name_ + ".importance", importance_}, {name_ + ".class_weight", weight_}, {name_ + ".mask", mask_}, {name_ + ".step_factor", factor_}};

@@ -47,6 +47,7 @@ class ChannelGain {
   bool at_work() const;
   /// What a resumed run needs, changed in place.
   NamedTensors state() const;
+  void move_to(at::Device device) const;
 
  private:
   at::Tensor class_weights(const at::Tensor& z) const;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "peft_core/base/config.h"
+#include "peft_core/memory/move_in_place.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
 
 namespace graft::peft {
@@ -28,6 +29,11 @@ class DoraAdapter final : public Adapter {
   at::Tensor merged_weight(const FrozenLinear& base) const override {
     const auto updated = base.weight().addmm_(factors_.b.detach(), factors_.a.detach(), 1, scale_);
     return updated * (magnitude_.detach() / updated.norm(2, {1})).unsqueeze(1);
+  }
+
+  void move_to(at::Device device) const override {
+    Adapter::move_to(device);
+    move_in_place(squares_, device);
   }
 
   NamedTensors parameters() const override {

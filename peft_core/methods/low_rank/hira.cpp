@@ -51,7 +51,9 @@ class HiraAdapter final : public Adapter {
     const auto seed = call.context.dropout_seed ^ call.slot_seed;
     if (x.size(0) * a_.size(0) <= kFewRows)
       return frozen_linear(x, call.base, call.bias) + by_products(with_dropout(x, dropout, seed), call.base).to(x.scalar_type());
-    const auto make = [base = call.base](const std::vector<at::Tensor>& leaves) { return base->weight() * at::mm(leaves[1], leaves[0]); };
+    const auto make = [base = call.base](const std::vector<at::Tensor>& leaves) {
+      return base->rows(0, base->out_features(), at::kFloat, leaves[0].device()) * at::mm(leaves[1], leaves[0]);
+    };
     return dense_update_linear(x, {a_, b_}, make, call.base, call.bias, dropout, seed);
   }
 

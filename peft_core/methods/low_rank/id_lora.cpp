@@ -120,11 +120,11 @@ class IdLoraAdapter final : public Adapter {
     return (z * weights.unsqueeze(2)).sum({1});
   }
 
-  at::Tensor bank_of(const FrozenLinear& base) const { return base.gather(rows_.view({-1}), at::kFloat); }
+  at::Tensor bank_of(const FrozenLinear& base) const { return base.gather(rows_.view({-1}).cpu(), at::kFloat).to(rows_.device()); }
 
   /// The rows in fp32, taken again when their numbers have been loaded from a file.
   const at::Tensor& kept_bank(const FrozenLinear& base) const {
-    if (!bank_.defined() || bank_version_ != rows_._version()) bank_ = bank_of(base), bank_version_ = rows_._version();
+    if (!bank_.defined() || bank_version_ != rows_._version() || bank_.device() != rows_.device()) bank_ = bank_of(base), bank_version_ = rows_._version();
     return bank_;
   }
 

@@ -11,6 +11,7 @@
 #include "peft_core/base/config.h"
 #include "peft_core/base/log.h"
 #include "peft_core/base/rng.h"
+#include "peft_core/memory/move_in_place.h"
 #include "peft_core/methods/layer_adapters.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
 #include "peft_core/methods/low_rank/method_section.h"
@@ -75,8 +76,8 @@ struct Sequence {
   /// β in this pass; undefined: 1.
   at::Tensor openness(const ForwardContext& context) const {
     if (!selecting()) return {};
-    if (!context.training) return at::full({1}, gate->open() ? 1.0 : 0.0, at::kFloat);
-    return gate->sample(seed = context.dropout_seed);
+    if (!context.training) return at::full({1}, gate->open() ? 1.0 : 0.0, strengths.options().requires_grad(false));
+    return gate->sample(seed = context.dropout_seed).to(strengths.device());
   }
 };
 
@@ -188,6 +189,12 @@ class LiteLoraAttachment final : public LayerAdapters, public TaskSequence {
     auto all = sequence_->gate->state();
     all.emplace_back("lite_lora_gate.step", sequence_->steps);
     return all;
+  }
+
+  /// All but the gate, which is one number that the processor looks after.
+  void move_to(at::Device device) override {
+    for (const auto& adapter : adapters()) adapter->move_to(device);
+    move_in_place(sequence_->strengths, device);
   }
 
   /// λ β, with the sample of the pass before.

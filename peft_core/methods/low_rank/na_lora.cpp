@@ -122,6 +122,10 @@ class NaLoraAttachment final : public Attachment {
   nlohmann::json published_config() const override { return lora_->published_config(); }
   void detach() override { lora_->detach(); }
   void merge(at::ScalarType dtype) override { lora_->merge(dtype); }
+  void move_to(at::Device device) override {
+    lora_->move_to(device);
+    for (const auto& [name, gain] : gains_) gain->move_to(device);
+  }
 
   NamedTensors training_state() const override {
     NamedTensors all;

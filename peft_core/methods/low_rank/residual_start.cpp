@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "peft_core/memory/move_in_place.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
 
 namespace graft::peft {
@@ -59,6 +60,13 @@ at::Tensor ResidualAdapter::merged_weight(const FrozenLinear& base) const {
 NamedTensors ResidualAdapter::fixed() const {
   if (saved_as_ == SavedAs::kStart) return {{"lora_B.weight", b_transposed_.t()}};
   return {{"lora_A.weight", whole_a_}, {"lora_B.weight", whole_b_transposed_.t()}};
+}
+
+void ResidualAdapter::move_to(at::Device device) const {
+  for (const auto& [leaf, whole] : {std::pair{a_, whole_a_}, std::pair{b_transposed_, whole_b_transposed_}}) {
+    move_in_place(whole, device);
+    become_view(leaf, first_half(whole));
+  }
 }
 
 std::unique_ptr<Attachment> attach_residual(Places& places, const LoraConfig& config, const AttachContext& context, const MakeStart& make,

@@ -34,6 +34,7 @@ class ResidualAdapter final : public Adapter {
   at::Tensor merged_weight(const FrozenLinear& base) const override;
   NamedTensors parameters() const override { return {{"lora_A.weight", a_}, {"lora_B.weight", b_transposed_}}; }
   NamedTensors fixed() const override;
+  void move_to(at::Device device) const override;
 
  private:
   /// [A; A - A0] (2r, in) and [B - B0, B0] (out, 2r).

@@ -7,6 +7,7 @@
 
 #include "kernels/base/error.h"
 #include "peft_core/base/config.h"
+#include "peft_core/memory/move_in_place.h"
 
 namespace graft::peft {
 namespace {
@@ -25,7 +26,9 @@ class TokenRows final : public EmbeddingAdapter, public Adapter {
 
   at::Tensor look_up(const at::Tensor& ids, const FrozenLinear& base, at::ScalarType dtype) const override {
     const auto own = row_of_.index_select(0, ids), places = own.ge(0).nonzero().squeeze(1);
-    return base.gather(ids, dtype).index_copy(0, places, rows_.index_select(0, own.index_select(0, places)).to(dtype));
+    const auto device = rows_.device();
+    const auto changed = rows_.index_select(0, own.index_select(0, places).to(device)).to(dtype);
+    return base.gather(ids, dtype).to(device).index_copy(0, places.to(device), changed);
   }
 
   /// As a difference, so that rows which have not moved change no bit of the logits.
@@ -37,6 +40,11 @@ class TokenRows final : public EmbeddingAdapter, public Adapter {
 
   at::Tensor merged_weight(const FrozenLinear& base) const override { return base.weight().index_copy_(0, ids_, rows_.detach()); }
   NamedTensors parameters() const override { return {{"trainable_tokens_delta", rows_}}; }
+  /// But for the table of rows, which tokens are looked up in by the processor.
+  void move_to(at::Device device) const override {
+    Adapter::move_to(device);
+    for (const auto& constant : {ids_, original_}) move_in_place(constant, device);
+  }
 
  private:
   at::Tensor ids_;       // (K) int64
@@ -62,6 +70,8 @@ class TokensAttachment final : public Attachment {
     if (head_ != nullptr) state[head_->name() + kTensor] = state.at(name());
     return state;
   }
+
+  void move_to(at::Device device) override { rows_->move_to(device); }
 
   void detach() override {
     embedding_.detach();

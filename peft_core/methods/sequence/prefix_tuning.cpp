@@ -24,13 +24,12 @@ class PrefixAttachment final : public VirtualTokens {
  public:
   PrefixAttachment(std::vector<PrefixSlot*> slots, const PrefixTuningConfig& config, const AttachContext& context)
       : VirtualTokens(start_of(slots, config, context)), slots_(std::move(slots)), config_(config) {
-    const at::AutoGradMode with_gradient(true);  // the slots hold views, which must lead their gradients to the table
-    const auto& slot = *slots_.front();
-    const auto parts = table().view({config.num_virtual_tokens, -1, slot.heads(), slot.head_size()});
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      slots_[i]->keys = parts.select(1, static_cast<int64_t>(2 * i));
-      slots_[i]->values = parts.select(1, static_cast<int64_t>(2 * i + 1));
-    }
+    fill_slots();
+  }
+
+  void move_to(at::Device device) override {
+    VirtualTokens::move_to(device);
+    fill_slots();
   }
 
   void detach() override {
@@ -52,6 +51,16 @@ class PrefixAttachment final : public VirtualTokens {
   }
 
  private:
+  void fill_slots() const {
+    const at::AutoGradMode with_gradient(true);  // the slots hold views, which must lead their gradients to the table
+    const auto& slot = *slots_.front();
+    const auto parts = table().view({config_.num_virtual_tokens, -1, slot.heads(), slot.head_size()});
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      slots_[i]->keys = parts.select(1, static_cast<int64_t>(2 * i));
+      slots_[i]->values = parts.select(1, static_cast<int64_t>(2 * i + 1));
+    }
+  }
+
   std::vector<PrefixSlot*> slots_;
   PrefixTuningConfig config_;
 };

@@ -37,11 +37,13 @@ std::map<int64_t, Group> groups_of(std::span<const int32_t> lengths) {
   return groups;
 }
 
-at::Tensor as_tensor(const std::vector<int64_t>& values) { return at::tensor(at::ArrayRef<int64_t>(values), at::kLong); }
+at::Tensor indices(const std::vector<int64_t>& values, const at::Tensor& beside) {
+  return at::tensor(at::ArrayRef<int64_t>(values), at::kLong).to(beside.device());
+}
 
 at::Tensor convolved(const at::Tensor& v, const at::Tensor& log_decay, const Group& group, int64_t size) {
-  const auto places = as_tensor(group.places);
-  const auto padded = at::zeros({group.sequences * size, v.size(1)}, v.options().requires_grad(false)).index_copy(0, places, v.index_select(0, as_tensor(group.rows)));
+  const auto places = indices(group.places, v);
+  const auto padded = at::zeros({group.sequences * size, v.size(1)}, v.options().requires_grad(false)).index_copy(0, places, v.index_select(0, indices(group.rows, v)));
   const auto steps = at::arange(group.longest, v.options().requires_grad(false)).unsqueeze(1);
   const auto kernel = at::fft_rfft(at::exp(steps * log_decay), size, 0);  // beyond the longest sequence it is zero
   const auto signal = at::fft_rfft(padded.view({group.sequences, size, -1}), size, 1);
@@ -60,7 +62,7 @@ at::Tensor state_space_scan(const at::Tensor& v, const at::Tensor& log_decay, st
   }
   GRAFT_ASSERT(static_cast<int64_t>(order.size()) == v.size(0));
   if (parts.size() == 1) return parts.front();
-  return at::empty_like(v).index_copy(0, as_tensor(order), at::cat(parts));
+  return at::empty_like(v).index_copy(0, indices(order, v), at::cat(parts));
 }
 
 at::Tensor carried_states(const at::Tensor& initial, const at::Tensor& log_decay, std::span<const int32_t> lengths) {

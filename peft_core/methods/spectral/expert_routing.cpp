@@ -11,7 +11,7 @@ using torch::autograd::tensor_list;
 
 struct ExtraLoss : public torch::autograd::Function<ExtraLoss> {
   static at::Tensor forward(AutogradContext* /*ctx*/, const at::Tensor& y, const at::Tensor& /*extra*/) { return y.detach(); }
-  static tensor_list backward(AutogradContext* /*ctx*/, tensor_list gradients) { return {gradients[0], at::ones({}, at::kFloat)}; }
+  static tensor_list backward(AutogradContext* /*ctx*/, tensor_list gradients) { return {gradients[0], at::ones({}, gradients[0].options().dtype(at::kFloat))}; }
 };
 
 }  // namespace
@@ -20,7 +20,7 @@ Routing route(const at::Tensor& logits, int64_t top) {
   Routing routing;
   routing.probabilities = logits.to(at::kFloat).softmax(1);
   const auto best = std::get<1>(routing.probabilities.detach().topk(top, 1));
-  routing.chosen = at::zeros(logits.sizes(), at::kFloat).scatter_(1, best, 1.0);
+  routing.chosen = at::zeros_like(routing.probabilities.detach()).scatter_(1, best, 1.0);
   routing.gates = routing.probabilities * routing.chosen;
   if (top > 1) routing.gates = routing.gates / routing.gates.sum({1}, /*keepdim=*/true);
   return routing;

@@ -63,6 +63,10 @@ class FourierftAdapter final : public Adapter {
   at::Tensor merged_weight(const FrozenLinear& base) const override { return base.weight().add_(spectrum_->update(c_.detach() * scaling_)); }
 
   NamedTensors parameters() const override { return {{"fourierft_spectrum", c_}}; }
+  void move_to(at::Device device) const override {
+    Adapter::move_to(device);
+    spectrum_->move_to(device);
+  }
 
  private:
   std::shared_ptr<const Spectrum> spectrum_;

@@ -5,6 +5,8 @@
 
 #include <numbers>
 
+#include "peft_core/memory/move_in_place.h"
+
 namespace graft::peft {
 namespace {
 
@@ -33,6 +35,10 @@ Spectrum::Spectrum(int64_t out, int64_t in, int64_t n, int64_t seed) : out_(out)
   const auto [cos_out, sin_out] = waves(u_, out);
   down_ = at::cat({cos_in, sin_in});
   up_ = at::cat({cos_out, -sin_out}).t().contiguous().div_(static_cast<double>(out * in));
+}
+
+void Spectrum::move_to(at::Device device) const {
+  for (const auto& constant : {places_, owners_, u_, v_, down_, up_}) move_in_place(constant, device);
 }
 
 at::Tensor Spectrum::update(const at::Tensor& c) const {

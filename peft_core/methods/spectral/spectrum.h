@@ -25,6 +25,7 @@ class Spectrum {
   at::Tensor up(const at::Tensor& c) const;    ///< (out, 2n)
   /// True where two products with 2n rows are cheaper than one with D; then the rows are held.
   bool thin() const { return down_.defined(); }
+  void move_to(at::Device device) const;
 
  private:
   int64_t out_, in_;

@@ -18,7 +18,7 @@ constexpr double kPi = std::numbers::pi;
 /// The three shears of F^a (fractional_fourier.h) for indices in the order of the DFT, 0, 1, .. −2, −1, so that nothing is moved between them.
 struct Shears {
   Shears(const at::Tensor& order, int64_t d, at::ScalarType type) : a(order.detach().to(at::kDouble).view({-1, 1, 1})) {
-    const auto half = at::arange(d / 2 + 1, at::kDouble).square().mul_(-kPi / static_cast<double>(d));
+    const auto half = at::arange(d / 2 + 1, a.options()).square().mul_(-kPi / static_cast<double>(d));
     const auto shear = [&](const at::Tensor& rate) { return mirrored(on_circle(rate * half).to(at::toComplexType(type))); };
     squares = mirrored(half);
     time = shear(tangent());

@@ -103,7 +103,7 @@ ReflectionChain reflection_chain(const at::Tensor& u) {
     factor = at::cat({factor, at::full({1}, pairs, at::kLong)});
   }
   const auto l = at::cat(left, 1), s = at::cat(right, 1);
-  const auto earlier = (factor.unsqueeze(1) < factor.unsqueeze(0)).to(at::kFloat);
+  const auto earlier = (factor.unsqueeze(1) < factor.unsqueeze(0)).to(s.options().requires_grad(false));
   const auto system = at::eye(r, s.options().requires_grad(false)) - at::mm(s.t(), l) * earlier;
   return {l, at::linalg_solve(system, s.t()).t()};
 }

@@ -22,7 +22,7 @@ class LohaAdapter final : public Adapter {
         a2_(uniform_leaf({out_, rank_}, layer.random)), b2_(zero_leaf({rank_, in_})) {}
 
   at::Tensor forward(const at::Tensor& x, const SlotCall& call) const override {
-    const auto kept = dropout_.draw(out_, call);
+    const auto kept = dropout_.draw(out_, call, x.device());
     if (thin_factors_are_cheaper(x.size(0))) {
       const auto down = (b1_.unsqueeze(1) * b2_.unsqueeze(0)).flatten(0, 1);  // (r², in)
       const auto up = (a1_.unsqueeze(2) * a2_.unsqueeze(1)).flatten(1);       // (out, r²)

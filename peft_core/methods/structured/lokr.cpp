@@ -84,7 +84,7 @@ class LokrAdapter final : public Adapter {
 
   at::Tensor forward(const at::Tensor& x, const SlotCall& call) const override {
     auto update = multiply(x);
-    if (const auto kept = dropout_.draw(l_ * k_, call); kept.defined()) update = update * kept.to(x.scalar_type());
+    if (const auto kept = dropout_.draw(l_ * k_, call, x.device()); kept.defined()) update = update * kept.to(x.scalar_type());
     return frozen_linear(x, call.base, call.bias) + update;
   }
 

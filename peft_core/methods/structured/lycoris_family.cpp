@@ -38,13 +38,13 @@ class LycorisAttachment final : public PublishedLayerAdapters {
 
 }  // namespace
 
-at::Tensor UpdateDropout::draw(int64_t out, const SlotCall& call) const {
+at::Tensor UpdateDropout::draw(int64_t out, const SlotCall& call, at::Device device) const {
   if (!call.context.training || (outputs == 0 && layer == 0)) return {};
   auto random = at::make_generator<at::CPUGeneratorImpl>(call.context.dropout_seed ^ call.slot_seed);
   const bool drops_layer = at::rand({1}, random, at::TensorOptions(at::kFloat)).item<double>() < layer;
   auto kept = at::empty({out}, at::kFloat).bernoulli_(drops_layer ? 0.0 : 1.0 - outputs, random);
   const double share = kept.mean().item<double>();
-  return rescale && share > 0 ? kept.div_(share) : kept;
+  return (rescale && share > 0 ? kept.div_(share) : kept).to(device);
 }
 
 std::unique_ptr<Attachment> attach_lycoris(Places& places, const LycorisConfig& config, uint64_t seed, const MakeLycoris& make,

@@ -45,9 +45,9 @@ struct UpdateDropout {
   double layer = 0;     ///< probability for all of them at once
   bool rescale = true;  ///< divides what stays by its share, so that the update keeps its size
 
-  /// What each output of the update (out) is multiplied with, fp32; undefined outside training and without dropout. A layer that falls out is
+  /// What each output of the update (out) is multiplied with, fp32 on `device`; undefined outside training and without dropout. A layer that falls out is
   /// multiplied with 0 and not left out, so that its parameters keep having gradients.
-  at::Tensor draw(int64_t out, const SlotCall& call) const;
+  at::Tensor draw(int64_t out, const SlotCall& call, at::Device device) const;
 };
 
 /// What a layer's update is made from.

@@ -121,7 +121,7 @@ class OftAdapter final : public Adapter {
     auto mask = at::ones({count_}, at::kFloat);
     const auto still = static_cast<int64_t>(still_share_ * static_cast<double>(count_));
     const auto order = at::randperm(count_, at::make_generator<at::CPUGeneratorImpl>(seed), at::TensorOptions(at::kLong));
-    return mask.index_fill_(0, order.narrow(0, 0, still), 0).view({count_, 1, 1});
+    return mask.index_fill_(0, order.narrow(0, 0, still), 0).view({count_, 1, 1}).to(values_.device());
   }
 
   int64_t count_, block_, terms_;
@@ -196,7 +196,7 @@ std::optional<ConfigNode> from_published(const nlohmann::json& published) {
 }  // namespace
 
 at::Tensor cayley_minus_identity(const at::Tensor& values, int64_t block, int64_t terms) {
-  const auto places = at::triu_indices(block, block, 1, at::kLong);
+  const auto places = at::triu_indices(block, block, 1, at::kLong).to(values.device());
   const auto above = at::zeros({values.size(0), block * block}, values.options().requires_grad(false))
                          .index_copy(1, places[0] * block + places[1], values)
                          .view({-1, block, block});

@@ -6,6 +6,7 @@
 #include "kernels/base/error.h"
 #include "tests/peft_core/methods/method_fixture.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/pretend_device.h"
 #include "tests/support/shared_data.h"
 
 // What every method promises. A method in builtin_methods() is tested here without a line of its own; what is special to one stands in
@@ -353,6 +354,27 @@ TEST_P(MethodConformance, CheckpointingGivesBitIdenticalGradients) {
     const auto plain = gradients(adapted, batch_, Checkpointing::kOff), again = gradients(adapted, batch_, Checkpointing::kEveryLayer);
     for (size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(at::equal(plain[i], again[i])) << adapted.trainable()[i].first;
   }
+}
+
+/// Every value and gradient of a pass is a chain of some 60 operators, each a sum of at most 96 terms in another order: fp32's 2^-24 times
+/// 60 · √96 is 2^-15 of the largest value; a difference of two that are nearly alike may lose two bits more.
+constexpr double kOnDeviceTolerance = 0x1p-13;
+
+TEST_P(MethodConformance, WorksInADevicesMemory) {
+  const auto options = gentle() + (has_option("dropout") ? "\ndropout: 0.3" : "");
+  const auto here = adapted(testing::kDense, options), there = adapted(testing::kDense, options);
+  for (const auto* one : {&here, &there}) one->disturb(3);
+  there.move_to(testing::pretend_device());
+  const auto expected = gradients(here, batch_, Checkpointing::kOff), got = gradients(there, batch_, Checkpointing::kOff);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(got[i].device(), testing::pretend_device());
+    EXPECT_LT(relative_error(got[i].cpu(), expected[i].to(at::kDouble)), kOnDeviceTolerance) << there.trainable()[i].first;
+  }
+  EXPECT_LT(relative_error(there.logits(batch_), here.logits(batch_).to(at::kDouble)), kOnDeviceTolerance);
+  for (const auto* one : {&here, &there}) one->train_a_run(batch_, 2);
+  there.move_to(at::kCPU);  // the adapter comes back as it was there, and works on
+  EXPECT_LT(relative_error(there.logits(batch_), here.logits(batch_).to(at::kDouble)), kOnDeviceTolerance);
+  if (spec().traits.mergeable) there.attachment->merge(at::kFloat);
 }
 
 TEST(Methods, AnUnknownNameIsRefusedWithTheNearestAndAllKnownOnes) {

@@ -46,6 +46,25 @@ void Adapted::train(const TinyBatch& batch, int64_t steps, double rate) const {
   }
 }
 
+void Adapted::train_a_run(const TinyBatch& batch, int64_t steps, double rate) const {
+  attachment->begin_training(steps);
+  for (int64_t step = 0; step < steps; ++step) {
+    clear_gradients();
+    auto whole = loss(batch, true, static_cast<uint64_t>(step));
+    if (const auto extra = attachment->auxiliary_loss(); extra.defined()) whole = whole + extra;
+    torch::autograd::backward({whole});
+    attachment->before_step(step, 1.0);
+    for (const auto& [name, tensor] : trainable())
+      if (tensor.grad().defined()) tensor.detach().sub_(tensor.grad() * rate);
+    attachment->after_step(step);
+  }
+}
+
+void Adapted::move_to(at::Device device) const {
+  model->move_to(device);
+  attachment->move_to(device);
+}
+
 void Adapted::disturb(uint64_t seed) const {
   auto random = at::make_generator<at::CPUGeneratorImpl>(seed);
   for (const auto& [name, tensor] : trainable())

@@ -25,6 +25,10 @@ struct Adapted {
   void clear_gradients() const;
   /// parameter -= rate · gradient, `steps` times.
   void train(const TinyBatch& batch, int64_t steps, double rate = 0.02) const;
+  /// The same with all that a run asks of a method: a beginning, an auxiliary loss, and what comes before each step.
+  void train_a_run(const TinyBatch& batch, int64_t steps, double rate = 0.02) const;
+  /// Model and method.
+  void move_to(at::Device device) const;
   /// Random values in every trainable tensor, so that nothing is zero: (value + 0.05 · noise).
   void disturb(uint64_t seed) const;
 };

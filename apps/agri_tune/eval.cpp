@@ -5,6 +5,7 @@
 #include "apps/agri_tune/data_sets.h"
 #include "apps/agri_tune/settings.h"
 #include "peft_core/base/json_files.h"
+#include "pipelines/device.h"
 #include "pipelines/language/evaluation.h"
 #include "pipelines/run_dir.h"
 
@@ -13,9 +14,11 @@ namespace graft::apps::agri {
 using namespace pipelines;
 
 void eval(const Invocation& call) {
+  const auto device = device_for(call.kernels);
   const auto settings = read_settings(call);
   auto language = load_language_model(call.model, settings.base);
   load_chosen_adapters(language, call, settings);
+  language.move_to(device);
   const auto read = data::read_records(call.data, read_options(settings.data));
   const auto encoding = TextEncoding::of(language, settings.data, read.records);
 

@@ -7,6 +7,7 @@
 #include "kernels/base/error.h"
 #include "peft_core/base/json_files.h"
 #include "peft_core/checkpoint/tensor_bytes.h"
+#include "pipelines/device.h"
 #include "pipelines/language/language_model.h"
 #include "pipelines/language/training_plan.h"
 #include "pipelines/progress_line.h"
@@ -99,15 +100,17 @@ void inspect(const Invocation& call) {
     const auto tokenizer = data::load_tokenizer(call.model);
     return data::tokenize_lines(*tokenizer, MappedFile::open(call.tokenize)->text(), *call.out);
   }
+  const auto device = device_for(call.kernels);
   auto settings = read_settings(call);
   // Logits are asked for to compare with another program's, so speed does not choose their precision.
   if (!call.logits.empty() && settings.base.compute == "auto") settings.base.compute = "fp32";
   auto language = load_base_model(call.model, settings.base);
   load_chosen_adapters(language, call, settings);
-  if (!call.logits.empty()) return write_logits(language, call);
-  if (language.attachment == nullptr)
+  if (call.logits.empty() && language.attachment == nullptr)
     language.attachment = settings.method->attach(language.model->places(), settings.method_node,
                                                   peft::AttachContext(0, nullptr, /*from_file=*/true));
+  language.move_to(device);
+  if (!call.logits.empty()) return write_logits(language, call);
   describe(language, settings, *call.out);
 }
 

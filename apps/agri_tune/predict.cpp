@@ -9,6 +9,7 @@
 #include "apps/agri_tune/settings.h"
 #include "data_loaders/text/streaming_decoder.h"
 #include "peft_core/base/json_files.h"
+#include "pipelines/device.h"
 #include "pipelines/language/evaluation.h"
 
 namespace graft::apps::agri {
@@ -23,9 +24,11 @@ struct Speaker {
 };
 
 Speaker load_speaker(const Invocation& call, const std::vector<data::Record>& records) {
+  const auto device = device_for(call.kernels);
   const auto settings = read_settings(call);
   Speaker speaker{load_language_model(call.model, settings.base), {}, {}};
   load_chosen_adapters(speaker.language, call, settings);
+  speaker.language.move_to(device);
   speaker.encoding = TextEncoding::of(speaker.language, settings.data, records);
   speaker.sampling = {.max_new_tokens = call.max_new_tokens.value_or(256), .temperature = call.temperature.value_or(0.0),
                       .seed = static_cast<uint64_t>(call.seed.value_or(settings.train.seed)),

@@ -8,6 +8,7 @@
 #include "peft_core/base/json_files.h"
 #include "peft_core/base/log.h"
 #include "peft_core/methods/task_sequence.h"
+#include "pipelines/device.h"
 #include "pipelines/language/evaluation.h"
 #include "pipelines/language/language_calibration.h"
 #include "pipelines/language/language_task.h"
@@ -119,6 +120,7 @@ void start_run_dir(const RunDir& run, const Invocation& call, const Settings& se
   std::vector<std::string> hashes;
   for (const auto& file : sets.files) hashes.push_back(file.sha256);
   run.note("data_sha256", hashes);
+  run.note("device", language.model->device().str());
   run.note("compute", at::toString(language.model->storage().compute));
   run.note("trainable_parameters", trainable_parameter_count(*language.attachment));
 }
@@ -126,6 +128,7 @@ void start_run_dir(const RunDir& run, const Invocation& call, const Settings& se
 }  // namespace
 
 void train(const Invocation& call) {
+  const auto device = device_for(call.kernels);
   auto settings = read_settings(call);
   auto language = load_language_model(call.model, settings.base);
   const auto sets = read_data_sets(call.data, call.eval_data, settings.data, static_cast<uint64_t>(settings.train.seed));
@@ -134,6 +137,7 @@ void train(const Invocation& call) {
   auto held_out = encode_records(*language.tokenizer, encoding, sets.held_out, settings.train.max_length).samples;
   log_fit(fit);
   attach_method(call, language, samples, settings);
+  language.move_to(device);
 
   const auto plan = plan_training(language, samples, settings.train);
   log_info(plan.text);

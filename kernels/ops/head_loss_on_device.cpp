@@ -34,6 +34,12 @@ struct Running {
 
 }  // namespace
 
+int64_t head_loss_bytes_on_device(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype) {
+  const int64_t value = dtype == at::kFloat ? 4 : 2;
+  // A chunk's logits and their softmax; the sum of its words, what a chunk adds to it, and the gradient.
+  return rows * (2 * value * std::min(kChunk, vocabulary) + (4 + 4 + value) * width);
+}
+
 at::Tensor nll_on_device(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows, at::Tensor* gradient,
                          at::Tensor* best) {
   const auto input = hidden.contiguous(), wanted = targets.contiguous();

@@ -20,6 +20,9 @@ at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_
 /// Memory that head_loss() takes beside its input and the weight, its gradient included; bytes.
 int64_t head_loss_bytes(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype);
 
+/// The same of a device's memory.
+int64_t head_loss_bytes_on_device(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype);
+
 /// −log softmax(h Wᵀ)[target] for each row, (M) fp32, no gradient; `best` (M) int64, where given, receives the arg max.
 at::Tensor head_nll(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows,
                     at::Tensor* best = nullptr);

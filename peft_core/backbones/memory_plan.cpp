@@ -19,6 +19,9 @@ constexpr int64_t kOperators = 200 * kMebibyte;
 // For bf16 it makes code for each size that a product has, and keeps that of the last thousand: batches of ever new lengths fill it in 50 steps.
 constexpr int64_t kProductCode = 600 * kMebibyte;
 
+/// Workspaces of a GPU's products and what its allocator cannot use; an estimate that no measurement stands behind yet.
+constexpr int64_t kGpuProgram = 512 * kMebibyte;
+
 int64_t operator_bytes(at::ScalarType compute) {
   if (ops::runs_on_tiles(compute)) return 0;
   return kOperators + (compute == at::kBFloat16 ? kProductCode : 0);
@@ -41,14 +44,16 @@ MemoryPlan plan_memory(const MemoryDemand& demand) {
   plan.weights = demand.weight_bytes;
   plan.second_copy = demand.second_packing;
   plan.adapters = 4 * demand.trainable;
-  plan.optimizer = 4 * (1 + demand.moments) * demand.trainable;
+  plan.optimizer = 4 * (demand.on_gpu ? 2 : 1 + demand.moments) * demand.trainable;
   const int64_t kept = demand.checkpointing ? c.layers * c.hidden_size + kept_per_token(c) : c.layers * kept_per_token(c);
   const int64_t value_bytes = demand.compute == at::kFloat ? 4 : 2;
   plan.activations = demand.tokens * value_bytes * (kept + backward_per_token(c));
-  plan.head = ops::head_loss_bytes(demand.tokens, c.hidden_size, c.vocabulary, demand.compute);
+  plan.head = demand.on_gpu ? ops::head_loss_bytes_on_device(demand.tokens, c.hidden_size, c.vocabulary, demand.compute)
+                            : ops::head_loss_bytes(demand.tokens, c.hidden_size, c.vocabulary, demand.compute);
   // On tiles each thread expands a panel; elsewhere a stored weight is expanded whole.
-  plan.scratch = ops::runs_on_tiles(demand.compute) ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
-  plan.program = kProgram + operator_bytes(demand.compute);
+  const bool on_tiles = !demand.on_gpu && ops::runs_on_tiles(demand.compute);
+  plan.scratch = on_tiles ? at::get_num_threads() * kPanel : demand.largest_matrix * value_bytes;
+  plan.program = demand.on_gpu ? kGpuProgram : kProgram + operator_bytes(demand.compute);
   return plan;
 }
 

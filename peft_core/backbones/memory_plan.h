@@ -19,6 +19,7 @@ struct MemoryDemand {
   int64_t tokens = 0;               ///< tokens of one micro step
   at::ScalarType compute = at::kFloat;  ///< of activations
   bool checkpointing = false;       ///< activations of one layer at a time
+  bool on_gpu = false;              ///< the plan is one of a GPU's memory
 };
 
 /// What a training step will need, before it runs. An estimate from sizes alone; bytes.
@@ -26,7 +27,7 @@ struct MemoryPlan {
   int64_t weights = 0;       ///< the frozen base
   int64_t second_copy = 0;   ///< of it, in the order of backward products
   int64_t adapters = 0;      ///< fp32 values
-  int64_t optimizer = 0;     ///< gradients and moments
+  int64_t optimizer = 0;     ///< gradients and moments; of a GPU's memory, gradients and the copy that the processor's update goes through
   int64_t activations = 0;   ///< kept for the backward pass, and its largest temporaries
   int64_t head = 0;          ///< one block of logits and the head's gradient
   int64_t scratch = 0;       ///< expanded weights

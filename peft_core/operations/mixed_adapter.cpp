@@ -64,7 +64,7 @@ at::Tensor MixedAdapter::shared_product(const at::Tensor& x, const std::vector<A
       a.push_back(update.a), b.push_back(update.b * update.scale);
     }
   if (a.empty()) return frozen_linear(x, call.base, call.bias);
-  auto factors = at::zeros({static_cast<int64_t>(runs.size()), width}, at::kFloat);
+  auto factors = at::zeros({static_cast<int64_t>(runs.size()), width}, a.front().options().requires_grad(false));
   for (size_t r = 0; r < runs.size(); ++r)
     for (const auto& [index, weight] : working(runs[r].weights))
       factors.select(0, static_cast<int64_t>(r)).narrow(0, begin[index], rank[index]).fill_(weight);
@@ -72,7 +72,8 @@ at::Tensor MixedAdapter::shared_product(const at::Tensor& x, const std::vector<A
   if (runs.size() == 1) return low_rank_linear(x, all_a, all_b * factors, 1.0, call.base, call.bias);
   std::vector<int64_t> counts;
   for (const auto& run : runs) counts.push_back(run.count);
-  const auto row_factors = factors.repeat_interleave(at::tensor(at::ArrayRef<int64_t>(counts), at::kLong), 0).to(x.scalar_type());
+  const auto repeats = at::tensor(at::ArrayRef<int64_t>(counts), at::kLong).to(factors.device());
+  const auto row_factors = factors.repeat_interleave(repeats, 0).to(x.scalar_type());
   return low_rank_linear_by_rows(x, all_a, all_b, row_factors, call.base, call.bias);
 }
 

@@ -31,14 +31,16 @@ std::string shell_quoted(const std::string& word) {
   return quoted + "'";
 }
 
-void choose_kernels(const std::string& name) {
+/// Of the processor's kernels; a command that can compute on a GPU finds it itself.
+void choose_kernels(const App& app, const Command& command, const std::string& name) {
   using kernels::KernelChoice;
-  if (name == "cuda") {
-    const bool built = build_info().cuda == "on";
-    throw Unavailable({.where = "--kernels cuda",
-                       .what = built ? "is not there yet: this build has CUDA kernels, but no model runs on them" : "needs a build with CUDA",
-                       .got = built ? "" : "CUDA " + build_info().cuda,
-                       .hint = "--kernels auto takes the fastest that run here"});
+  if (name == "cuda" && !command.on_gpu) {
+    std::vector<std::string> able;
+    for (const auto& other : app.commands)
+      if (other.on_gpu) able.push_back(other.name);
+    throw Unavailable({.where = "--kernels cuda", .what = "is nothing that '" + command.name + "' of " + app.name + " can use",
+                       .expected = able.empty() ? "" : "one of the commands " + join(able),
+                       .hint = "--kernels auto takes the fastest kernels of the processor"});
   }
   kernels::choose_kernels(name == "reference" ? KernelChoice::kReference : name == "cpu" ? KernelChoice::kCpu : KernelChoice::kAuto);
 }
@@ -52,7 +54,7 @@ void run_command(const App& app, const std::vector<std::string>& args, std::ostr
     out << command_help(app, command);
     return;
   }
-  choose_kernels(call.kernels);
+  choose_kernels(app, command, call.kernels);
   set_log_level(call.quiet ? LogLevel::kWarnings : LogLevel::kInfo);
   command.run(call);
 }

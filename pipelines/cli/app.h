@@ -18,6 +18,7 @@ struct Command {
   std::map<Option, std::vector<std::string>> choices;  ///< allowed values of an option
   std::function<void(const Invocation&)> run;
   std::function<std::string()> settings_help;      ///< keys for --set, from config_help<T>(); may be empty
+  bool on_gpu = false;                             ///< --kernels cuda is among its choices: its model can lie in a GPU's memory
 };
 
 struct App {

@@ -4,6 +4,11 @@
 
 namespace graft::pipelines {
 
+void LanguageModel::move_to(at::Device device) {
+  model->move_to(device);
+  if (attachment != nullptr) attachment->move_to(device);
+}
+
 LanguageModel load_base_model(const std::filesystem::path& path, const BaseConfig& config) {
   LanguageModel language;
   language.files = peft::open_model(path);

@@ -23,6 +23,9 @@ struct LanguageModel {
   std::unique_ptr<peft::Attachment> attachment;  ///< none: the base alone
   const peft::AdapterMixture* mixture = nullptr; ///< the attachment where it holds several adapters
   std::string adapter_unknown_keys;              ///< of the adapter that was loaded
+
+  /// Model and adapter, if there is one by now.
+  void move_to(at::Device device);
 };
 
 /// Loads the weights alone, for work on token ids. Throws what open_model throws.

@@ -5,7 +5,7 @@
 #include "kernels/base/error.h"
 #include "kernels/ops/products.h"
 #include "peft_core/base/log.h"
-#include "peft_core/base/memory_figures.h"
+#include "pipelines/device.h"
 #include "pipelines/progress_line.h"
 
 namespace graft::pipelines {
@@ -47,18 +47,21 @@ bool second_packing_wanted(Switch setting) {
 
 peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) {
   const auto& model = *language.model;
-  peft::MemoryDemand demand{.config = model.config()};
+  peft::MemoryDemand demand{.config = model.config(), .compute = model.storage().compute, .on_gpu = !model.device().is_cpu()};
   for (const auto& [name, matrix] : model.frozen_matrices()) {
     const bool head = matrix->out_features() == model.config().vocabulary;  // read a block of words at a time, never packed
-    demand.weight_bytes += head ? matrix->bytes() : matrix->bytes_in_training(model.storage().compute);
-    if (!head) demand.second_packing += matrix->second_packing_bytes(model.storage().compute);
     const auto stored = matrix->as_stored();
-    const bool expanded = !stored.defined() || stored.scalar_type() != model.storage().compute;
+    if (demand.on_gpu) {  // a dense weight lies there in the dtype of the products
+      demand.weight_bytes += stored.defined() ? stored.numel() * at::elementSize(demand.compute) : matrix->bytes();
+    } else {
+      demand.weight_bytes += head ? matrix->bytes() : matrix->bytes_in_training(demand.compute);
+      if (!head) demand.second_packing += matrix->second_packing_bytes(demand.compute);
+    }
+    const bool expanded = !stored.defined() || (stored.scalar_type() != demand.compute && !demand.on_gpu);
     if (expanded) demand.largest_matrix = std::max(demand.largest_matrix, (head ? 4096 : matrix->out_features()) * matrix->in_features());
   }
   demand.trainable = language.attachment == nullptr ? 0 : trainable_parameter_count(*language.attachment);
   demand.tokens = tokens;
-  demand.compute = model.storage().compute;
   return demand;
 }
 
@@ -67,9 +70,9 @@ TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& 
   if (!second_packing_wanted(config.second_packing)) demand.second_packing = 0;
   if (config.optimizer == OptimizerKind::kSgd) demand.moments = config.momentum > 0 ? 1 : 0;
   TrainingPlan plan;
-  plan.available = read_memory_figures().available;
-  // What is loaded already is no longer counted as free.
-  const auto budget = plan.available + demand.weight_bytes;
+  plan.available = available_memory(language.model->device());
+  // What is loaded already is no longer counted as free; a GPU gets its weights with the first step.
+  const auto budget = plan.available + (demand.on_gpu ? 0 : demand.weight_bytes);
   const auto exceeds = [&](double share) {
     return static_cast<double>(peft::plan_memory(demand).total()) > share * static_cast<double>(budget);
   };
@@ -86,7 +89,7 @@ TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& 
               format_count(samples.size()) + " samples, " + format_count(samples.token_count()) + " tokens; up to " +
               format_count(demand.tokens) + " tokens a micro step; products in " +
               (language.model->storage().compute == at::kFloat ? "fp32" : "bf16") + "; checkpointing " +
-              (demand.checkpointing ? "on" : "off") + "\nmemory plan (" + format_bytes(budget) + " free):\n" + peft::to_text(plan.memory);
+              (demand.checkpointing ? "on" : "off") + "\nmemory plan" + (demand.on_gpu ? " of the GPU" : "") + " (" + format_bytes(budget) + " free):\n" + peft::to_text(plan.memory);
   plan.text.pop_back();
   return plan;
 }

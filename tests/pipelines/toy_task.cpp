@@ -18,15 +18,15 @@ at::Tensor wave(int64_t rows, int64_t columns, double phase) {
 
 }  // namespace
 
-ToyTask::ToyTask(int64_t width, int64_t rows)
-    : first_(wave(width, 4, 0.5)), second_(at::zeros({1, width})), frozen_(wave(4, 4, 2.0)), rows_(rows) {
+ToyTask::ToyTask(int64_t width, int64_t rows, at::Device device)
+    : first_(wave(width, 4, 0.5).to(device)), second_(at::zeros({1, width}).to(device)), frozen_(wave(4, 4, 2.0).to(device)), rows_(rows) {
   first_.requires_grad_(true);
   second_.requires_grad_(true);
 }
 
 pipelines::MicroStep ToyTask::accumulate_gradients(int64_t step, int64_t micro, double loss_scale) {
   if (before_micro) before_micro(step, micro);
-  const auto x = at::matmul(wave(rows_, 4, static_cast<double>(step * 31 + micro * 7)), frozen_);  // (rows, 4)
+  const auto x = at::matmul(wave(rows_, 4, static_cast<double>(step * 31 + micro * 7)).to(frozen_.device()), frozen_);  // (rows, 4)
   const auto goal = at::sin(x.sum(1, true) * 0.7) + 0.3;                                           // (rows, 1)
   const auto guess = at::matmul(at::tanh(at::matmul(x, first_.t())), second_.t());
   const auto loss = (guess - goal).square().sum();

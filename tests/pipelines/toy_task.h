@@ -17,7 +17,7 @@ namespace graft::testing {
 /// first.
 class ToyTask : public pipelines::TrainTask {
  public:
-  explicit ToyTask(int64_t width = 16, int64_t rows = 8);
+  explicit ToyTask(int64_t width = 16, int64_t rows = 8, at::Device device = at::kCPU);
 
   int64_t target_count(int64_t, int64_t) override { return rows_; }
   pipelines::MicroStep accumulate_gradients(int64_t step, int64_t micro, double loss_scale) override;

@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <sys/mman.h>
 #include <torch/library.h>
@@ -62,6 +63,11 @@ class Arena {
       }
   }
 
+  std::pair<size_t, size_t> free_and_all() {
+    const std::scoped_lock lock(mutex_);
+    return {kSize - used_, kSize};
+  }
+
   void open() {
     const std::scoped_lock lock(mutex_);
     open_locked();
@@ -105,12 +111,19 @@ class Arena {
   Gaps gaps_, taken_;
 };
 
-struct PretendAllocator final : c10::Allocator {
+struct PretendAllocator final : c10::DeviceAllocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* data = Arena::shared().take(bytes);
     return {data, data, give_back, c10::Device(kType, 0)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return give_back; }
+  std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override { return Arena::shared().free_and_all(); }
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t) override {}
+  void recordStream(const c10::DataPtr&, c10::Stream) override {}
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override { return {}; }
+  void resetAccumulatedStats(c10::DeviceIndex) override {}
+  void resetPeakStats(c10::DeviceIndex) override {}
   static void give_back(void* data) { Arena::shared().give_back(data); }
   void copy_data(void* to, const void* from, std::size_t count) const override {
     const OpenMemory open;

@@ -1,5 +1,6 @@
 #include "pipelines/device.h"
 
+#include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
 
 #include "kernels/base/cuda_device.h"
@@ -21,6 +22,7 @@ at::Device device_for(const std::string& kernels) {
   if (const auto why = kernels::why_no_cuda_device(); !why.empty()) refuse(why);
   const auto type = at::accelerator::getAccelerator();
   if (!type) refuse("a LibTorch without CUDA");
+  at::globalContext().lazyInitDevice(*type);  // its allocator is asked for free memory before there is a tensor
   return {*type, 0};
 }
 

@@ -2,16 +2,28 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 
 #include "kernels/base/error.h"
 
 namespace graft::peft {
 
+namespace {
+
+/// Masks are as large as activations, so they are drawn where they are needed.
+at::Generator generator(at::Device device, uint64_t seed) {
+  if (device.is_cpu()) return at::make_generator<at::CPUGeneratorImpl>(seed);
+  auto there = at::globalContext().getAcceleratorHooksInterface(device.type()).getNewGenerator(device.index());
+  there.set_current_seed(seed);
+  return there;
+}
+
+}  // namespace
+
 at::Tensor dropout_mask(at::IntArrayRef sizes, const at::TensorOptions& options, double p, uint64_t seed) {
   if (p <= 0) return {};
-  // Drawn by the processor wherever x lies, so that a run draws the same masks on every machine.
-  auto mask = at::empty(sizes, options.device(at::kCPU).requires_grad(false));
-  return mask.bernoulli_(1.0 - p, at::make_generator<at::CPUGeneratorImpl>(seed)).mul_(1.0 / (1.0 - p)).to(options.device());
+  auto mask = at::empty(sizes, options.requires_grad(false));
+  return mask.bernoulli_(1.0 - p, generator(options.device(), seed)).mul_(1.0 / (1.0 - p));
 }
 
 at::Tensor with_dropout(const at::Tensor& x, double p, uint64_t seed) {

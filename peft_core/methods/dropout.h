@@ -7,7 +7,8 @@
 
 namespace graft::peft {
 
-/// 0 with probability p, else 1 / (1 − p); undefined for p = 0. The same for the same seed and sizes, so that a backward pass can draw it again.
+/// 0 with probability p, else 1 / (1 − p); undefined for p = 0. The same for the same seed, sizes and kind of device, so that a backward pass
+/// can draw it again.
 at::Tensor dropout_mask(at::IntArrayRef sizes, const at::TensorOptions& options, double p, uint64_t seed);
 
 /// x times such a mask of its size; x itself for p = 0.

@@ -40,7 +40,10 @@ class DenseLinear final : public FrozenLinear {
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }
 
   at::Tensor rows_on_device(int64_t begin, int64_t count, at::ScalarType dtype, at::Device device) const override {
-    if (!on_device_.defined() || on_device_.scalar_type() != dtype || on_device_.device() != device) on_device_ = weight_.to(device, dtype);
+    if (!on_device_.defined() || on_device_.scalar_type() != dtype || on_device_.device() != device) {
+      on_device_ = weight_.to(device, dtype);
+      if (let_go_) let_go_();
+    }
     return on_device_.narrow(0, begin, count);
   }
 

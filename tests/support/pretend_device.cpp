@@ -164,6 +164,8 @@ struct PretendHooks final : at::PrivateUse1HooksInterface {
   c10::DeviceIndex getCurrentDevice() const override { return 0; }
   c10::DeviceIndex exchangeDevice(c10::DeviceIndex) const override { return 0; }
   c10::DeviceIndex maybeExchangeDevice(c10::DeviceIndex) const override { return 0; }
+  /// The processor's: the device draws the same numbers.
+  at::Generator getNewGenerator(c10::DeviceIndex) const override { return at::make_generator<at::CPUGeneratorImpl>(); }
   /// For at::manual_seed(), which seeds every device's.
   const at::Generator& getDefaultGenerator(c10::DeviceIndex) const override {
     static const auto generator = at::make_generator<at::CPUGeneratorImpl>();

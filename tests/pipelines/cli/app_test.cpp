@@ -52,7 +52,8 @@ class CliTest : public ::testing::Test {
                           .needs = {{kModel}, {kPrompt, kData}},
                           .takes = {kMaxNewTokens, kTemperature, kTask},
                           .choices = {{kTask, {"choice", "answer"}}},
-                          .run = keep},
+                          .run = keep,
+                          .on_gpu = true},
                          {.name = "fail", .summary = "throws", .run = [this](const Invocation&) { failure_(); }},
                          {.name = "say", .summary = "writes", .run = [](const Invocation& call) {
                             log_info("working");
@@ -186,9 +187,11 @@ TEST_F(CliTest, CudaIsRefusedByCommandsThatCannotUseItInsteadOfFallingBack) {
   const auto r = run({"say", "--kernels", "cuda"});
   EXPECT_EQ(r.exit_code, 3);
   EXPECT_THAT(r.err, AllOf(StartsWith("error: [--kernels cuda] "), HasSubstr("--kernels auto")));
-  EXPECT_THAT(r.err, AllOf(HasSubstr("'say' of farm"), HasSubstr("compute")));
+  EXPECT_THAT(r.err, AllOf(HasSubstr("'say' of farm"), HasSubstr("one of the commands predict")));
   EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1);
   EXPECT_THAT(r.out, IsEmpty());
+  EXPECT_EQ(run({"predict", "--model", "m", "--prompt", "p", "--kernels", "cuda"}).exit_code, 0) << "which finds its GPU itself";
+  EXPECT_EQ(seen_.kernels, "cuda");
 }
 
 TEST_F(CliTest, VersionNamesTheCommit) { EXPECT_THAT(run({"--version"}).out, ::testing::MatchesRegex("farm [0-9.]+ \\([^ ]+\\)\n")); }

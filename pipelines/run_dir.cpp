@@ -87,7 +87,7 @@ void RunDir::write_manifest(const RunFacts& facts) const {
   manifest["data"] = Json::array();
   for (const auto& file : facts.data) manifest["data"].push_back(file_facts(file));
   manifest["build"] = build_facts();
-  manifest["machine"] = machine_facts();
+  manifest["machine"] = machine_facts(facts.device);
   write_json_file(path_ / "manifest.json", manifest);
 }
 
@@ -104,10 +104,10 @@ Json build_facts() {
           {"build_type", info.build_type}, {"libtorch", info.libtorch}, {"nlohmann_json", json_version}};
 }
 
-Json machine_facts() {
+Json machine_facts(const std::string& device) {
   const auto& cpu = kernels::cpu_features();
   const auto memory = read_memory_figures();
-  Json facts = {{"device", "cpu"}, {"kernels", kernels::name_of(kernels::chosen_kernels())}};
+  Json facts = {{"device", device}, {"kernels", device == "cpu" ? kernels::name_of(kernels::chosen_kernels()) : std::string_view("cuda")}};
   facts["cpu"] = cpu.brand;
   facts["threads"] = std::thread::hardware_concurrency();
   facts["features"] = {{"avx2", cpu.avx2}, {"avx512", cpu.avx512}, {"avx512_bf16", cpu.avx512_bf16}, {"amx_bf16", cpu.amx_bf16}};

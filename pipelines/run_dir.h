@@ -18,6 +18,7 @@ struct RunFacts {
   std::optional<int64_t> seed;
   std::filesystem::path model;
   std::vector<std::filesystem::path> data;  ///< each is hashed
+  std::string device = "cpu";               ///< where the model computes: "cpu" or "cuda:0"
 };
 
 /// The folder of one run:
@@ -51,8 +52,8 @@ class RunDir {
 
 /// Commit, version, compiler, LibTorch and further libraries.
 nlohmann::ordered_json build_facts();
-/// Processor, its features, cores, memory.
-nlohmann::ordered_json machine_facts();
+/// Where models compute and with which kernels; processor, its features, cores, memory.
+nlohmann::ordered_json machine_facts(const std::string& device);
 /// {"path", "bytes", "sha256"}
 nlohmann::ordered_json file_facts(const std::filesystem::path& file);
 

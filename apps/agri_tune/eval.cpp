@@ -24,7 +24,8 @@ void eval(const Invocation& call) {
 
   const auto run = RunDir::open(call.out_dir, Opening::kStart);
   run.write_config(settings.to_yaml());
-  RunFacts facts{.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = {}};
+  RunFacts facts{.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = {},
+                 .device = device.str()};
   for (const auto& file : read.report.files) facts.data.push_back(file.path);
   run.write_manifest(facts);
 

@@ -113,14 +113,14 @@ Metrics recorded_evaluation(const RunDir& run, int64_t step) {
 void start_run_dir(const RunDir& run, const Invocation& call, const Settings& settings, const LanguageModel& language,
                    const DataSets& sets) {
   run.write_config(settings.to_yaml());
-  RunFacts facts{.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = {}};
+  RunFacts facts{.app = call.app, .command_line = call.command_line, .seed = settings.train.seed, .model = call.model, .data = {},
+                 .device = language.model->device().str()};
   for (const auto& file : sets.files) facts.data.push_back(file.path);
   run.write_manifest(facts);
   run.note("base_fingerprint", language.files.fingerprint);
   std::vector<std::string> hashes;
   for (const auto& file : sets.files) hashes.push_back(file.sha256);
   run.note("data_sha256", hashes);
-  run.note("device", language.model->device().str());
   run.note("compute", at::toString(language.model->storage().compute));
   run.note("trainable_parameters", trainable_parameter_count(*language.attachment));
 }

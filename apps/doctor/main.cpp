@@ -36,9 +36,9 @@ void print_processor() {
 }
 
 void print_kernels() {
-  fmt::print("\n{:<18}{:<11}{:<38}{}\n", "kernel", "runs", "because", "others");
+  fmt::print("\n{:<18}{:<13}{:<38}{}\n", "kernel", "runs", "because", "others");
   for (const auto& kernel : graft::kernels::kernel_uses()) {
-    fmt::print("{:<18}{:<11}{:<38}{}\n", kernel.name, kernel.chosen, kernel.why, fmt::join(kernel.others, ", "));
+    fmt::print("{:<18}{:<13}{:<38}{}\n", kernel.name, kernel.chosen, kernel.why, fmt::join(kernel.others, ", "));
   }
 }
 

@@ -53,8 +53,10 @@ TEST_F(AgriTuneOnGpu, TrainingGivesTheLossesOfTheProcessor) {
   ASSERT_EQ(here.size(), there.size());
   for (size_t i = 0; i < here.size(); ++i) EXPECT_NEAR(there[i], here[i], kLossTolerance) << "step " << i + 1;
   EXPECT_LT(there.back(), there.front());
-  EXPECT_EQ(json_of(folder_ / "there" / "manifest.json").at("device"), pretend_device().str());
-  EXPECT_EQ(json_of(folder_ / "here" / "manifest.json").at("device"), "cpu");
+  const auto machine = [&](const char* run) { return json_of(folder_ / run / "manifest.json").at("machine"); };
+  EXPECT_EQ(machine("there").at("device"), pretend_device().str());
+  EXPECT_EQ(machine("there").at("kernels"), "cuda");
+  EXPECT_EQ(machine("here").at("device"), "cpu");
 }
 
 TEST_F(AgriTuneOnGpu, EveryKindOfBaseAndCheckpointingTrains) {

@@ -52,6 +52,8 @@ std::string format_bytes(int64_t bytes) {
   return mib < 1000 ? fmt::format("{:.0f} MiB", mib) : fmt::format("{:.1f} GiB", mib / 1024);
 }
 
+std::string format_steps(int64_t count) { return format_count(count) + (count == 1 ? " step" : " steps"); }
+
 std::string format_count(int64_t count) {
   auto text = std::to_string(count);
   for (auto at = static_cast<int64_t>(text.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) text.insert(static_cast<size_t>(at), ",");

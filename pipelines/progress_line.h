@@ -28,5 +28,6 @@ std::string progress_text_line(const Progress& progress);
 std::string format_duration(double seconds);     ///< "42 s", "3:07", "2:05:09"
 std::string format_bytes(int64_t bytes);         ///< "830 MiB", "1.4 GiB"
 std::string format_count(int64_t count);         ///< "12,345"
+std::string format_steps(int64_t count);         ///< "1 step", "12,345 steps"
 
 }  // namespace graft::pipelines

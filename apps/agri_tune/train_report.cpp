@@ -135,7 +135,7 @@ std::vector<Score> TrainReportMaker::scores() const {
 
 std::string TrainReportMaker::summary(const TrainReport& trained) const {
   const auto bytes = std::filesystem::file_size(run_.path() / "adapter_model.safetensors");
-  const auto run = format_count(trained.steps) + " steps of " + settings_.method->name;
+  const auto run = format_steps(trained.steps) + " of " + settings_.method->name;
   const auto adapter = " The model itself is unchanged; what was learnt is an adapter of " + format_bytes(static_cast<int64_t>(bytes)) + " beside it.";
   const auto lines = read_evaluation_lines(run_.path());
   if (lines.size() < 2)

@@ -6,7 +6,7 @@
   let charts = [];
 
   function series(label, list, style) {
-    return { label, data: points(list), borderWidth: 2, pointRadius: 0, tension: 0, fill: false, ...style };
+    return { label, data: points(list), borderWidth: 2, pointRadius: list.length === 1 ? 3 : 0, tension: 0, fill: false, ...style };
   }
 
   function draw(id, datasets, yTitle, extra = {}) {

@@ -43,7 +43,7 @@ std::string tiles(const ReportContent& content) {
     std::sort(speeds.begin(), speeds.end(), [](const auto& a, const auto& b) { return a.value < b.value; });
     int64_t peak = 0;
     for (const auto& line : content.steps) peak = std::max(peak, line.peak_memory_bytes);
-    body += page_tile("Speed", format_count(std::llround(speeds[speeds.size() / 2].value)) + " tokens/s", "median over " + format_count(static_cast<int64_t>(content.steps.size())) + " steps");
+    body += page_tile("Speed", format_count(std::llround(speeds[speeds.size() / 2].value)) + " tokens/s", "median over " + format_steps(static_cast<int64_t>(content.steps.size())));
     body += page_tile("Peak memory", format_bytes(peak), "of the whole process");
   }
   return page_tiles(body);

@@ -59,6 +59,8 @@ TEST(ProgressLine, FormatsForPeople) {
   EXPECT_EQ(format_count(12), "12");
   EXPECT_EQ(format_count(123456), "123,456");
   EXPECT_EQ(format_count(1234567), "1,234,567");
+  EXPECT_EQ(format_steps(1), "1 step");
+  EXPECT_EQ(format_steps(1200), "1,200 steps");
   EXPECT_EQ(format_count(-123), "-123");
 }
 

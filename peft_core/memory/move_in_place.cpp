@@ -13,7 +13,9 @@ void become_view(const at::Tensor& tensor, const at::Tensor& part) {
     autograd->grad_accumulator_.reset();  // it knows the device that it was made for
   }
   // Tensor::set_data does this too, but for the kinds of devices only that LibTorch knows by name.
-  tensor.unsafeGetTensorImpl()->shallow_copy_from(part.detach().getIntrusivePtr());
+  auto* impl = tensor.unsafeGetTensorImpl();
+  impl->shallow_copy_from(part.detach().getIntrusivePtr());
+  impl->bump_version();  // what was made from it lies where it lay
 }
 
 void move_in_place(const at::Tensor& tensor, at::Device device) {

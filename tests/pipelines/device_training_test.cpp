@@ -49,7 +49,7 @@ TEST(DeviceTraining, AnInterruptedRunGoesOnWithTheSameBits) {
   EXPECT_TRUE(at::equal(second.second_.cpu(), whole.second_.cpu()));
 }
 
-/// A run that was made on one device may go on on the other.
+/// The file does not tell where it was made.
 TEST(DeviceTraining, AStateIsTheSameFileOnBothSides) {
   const testing::TempDir here_folder, there_folder;
   ToyTask here, there(16, 8, pretend_device());

@@ -91,7 +91,7 @@ NamedTensors AdaloraAdapter::scoring_state() const {
 
 const at::Tensor& AdaloraAdapter::left_numbers() const {
   // A resumed run gets the mask's values back behind our back.
-  if (left_version_ != mask_._version() || left_.device() != mask_.device()) left_ = mask_.nonzero().view({-1}), left_version_ = mask_._version();
+  if (left_version_ != mask_._version()) left_ = mask_.nonzero().view({-1}), left_version_ = mask_._version();
   return left_;
 }
 

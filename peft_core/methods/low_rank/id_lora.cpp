@@ -124,7 +124,7 @@ class IdLoraAdapter final : public Adapter {
 
   /// The rows in fp32, taken again when their numbers have been loaded from a file.
   const at::Tensor& kept_bank(const FrozenLinear& base) const {
-    if (!bank_.defined() || bank_version_ != rows_._version() || bank_.device() != rows_.device()) bank_ = bank_of(base), bank_version_ = rows_._version();
+    if (!bank_.defined() || bank_version_ != rows_._version()) bank_ = bank_of(base), bank_version_ = rows_._version();
     return bank_;
   }
 

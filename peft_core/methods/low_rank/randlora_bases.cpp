@@ -44,7 +44,7 @@ RandloraBases::RandloraBases(int64_t rank, int64_t smaller, int64_t larger, Kind
 
 at::Tensor RandloraBases::wide(int64_t side, int64_t bases) const {
   auto& cut = cuts_[{side, bases}];
-  if (!cut.values.defined() || cut.version != b_._version() || cut.values.device() != b_.device())
+  if (!cut.values.defined() || cut.version != b_._version())
     cut = {static_cast<uint32_t>(b_._version()), b_.narrow(0, 0, side).narrow(1, 0, bases).reshape({side, bases * b_.size(2)})};
   return cut.values;
 }

@@ -151,7 +151,7 @@ class FrameAdapter final : public Adapter {
   Factors factors() const {
     if (at::GradMode::is_enabled()) return made_factors();
     const std::array<int64_t, 3> version = {a_._version(), b_._version(), orders_._version()};
-    if (!kept_.a.defined() || version != kept_version_ || kept_.a.device() != a_.device()) kept_ = made_factors(), kept_version_ = version;
+    if (!kept_.a.defined() || version != kept_version_) kept_ = made_factors(), kept_version_ = version;
     return kept_;
   }
 

@@ -4,23 +4,75 @@
 
 #if defined(__x86_64__)
 
-#include "kernels/gguf_blocks/avx2_blocks.h"
+#include "kernels/gguf_blocks/avx2_steps.h"
+
+#define GRAFT_EXPAND GRAFT_AVX2
 
 namespace graft::kernels::detail {
 namespace {
 
-template <class Block, class Out>
-GRAFT_AVX2 void expand_blocks(GgmlType type, const uint8_t* blocks, size_t count, Out* out) {
-  for (size_t i = 0; i < count; ++i) {
-    const uint8_t* block = blocks + i * Block::kBytes;
-    Out* values = out + i * Block::kElements;
-    if (Block::finite(block)) {
-      Block::expand(block, values);
-    } else {
-      dequantize_reference(type, block, 1, values);
-    }
-  }
+/// Round to nearest even, for values that are not NaN; the result is in the low half of each lane.
+GRAFT_AVX2 inline __m256i rounded_bfloat16(__m256 values) {
+  const __m256i bits = _mm256_castps_si256(values);
+  const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  return _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), even), 16);
 }
+
+GRAFT_AVX2 inline __m256i rounded_bfloat16_or_nan(__m256 values) {
+  const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(values), 16), _mm256_set1_epi32(0x40));
+  return _mm256_blendv_epi8(rounded_bfloat16(values), quiet, _mm256_castps_si256(_mm256_cmp_ps(values, values, _CMP_UNORD_Q)));
+}
+
+GRAFT_AVX2 inline void store16(__m256i first, __m256i second, uint16_t* out) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute4x64_epi64(_mm256_packus_epi32(first, second), 0xd8));
+}
+
+GRAFT_AVX2 inline void store16(__m256 first, __m256 second, float* out) {
+  _mm256_storeu_ps(out, first);
+  _mm256_storeu_ps(out + 8, second);
+}
+
+GRAFT_AVX2 inline void store16(__m256 first, __m256 second, uint16_t* out) { store16(rounded_bfloat16(first), rounded_bfloat16(second), out); }
+
+/// 16 signed codes times a scale.
+template <class Out>
+GRAFT_AVX2 inline void scaled16(__m128i codes, __m256 scale, Out* out) {
+  const __m256 first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+  const __m256 second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)));
+  store16(_mm256_mul_ps(first, scale), _mm256_mul_ps(second, scale), out);
+}
+
+/// 16 codes times a scale, plus an offset; in two roundings, as the reference has it.
+template <class Out>
+GRAFT_AVX2 inline void shifted16(__m128i codes, __m256 scale, __m256 offset, Out* out) {
+  const __m256 first = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+  const __m256 second = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)));
+  store16(_mm256_add_ps(_mm256_mul_ps(first, scale), offset), _mm256_add_ps(_mm256_mul_ps(second, scale), offset), out);
+}
+
+/// 32 codes times a scale, or one for each half.
+template <class Out>
+GRAFT_AVX2 inline void scaled32(__m256i codes, float first, float second, Out* out) {
+  scaled16(low16(codes), _mm256_set1_ps(first), out);
+  scaled16(high16(codes), _mm256_set1_ps(second), out + 16);
+}
+template <class Out>
+GRAFT_AVX2 inline void scaled32(__m256i codes, float scale, Out* out) { scaled32(codes, scale, scale, out); }
+
+template <class Out>
+GRAFT_AVX2 inline void shifted32(__m256i codes, float scale, float offset, Out* out) {
+  const __m256 factor = _mm256_set1_ps(scale), term = _mm256_set1_ps(offset);
+  shifted16(low16(codes), factor, term, out);
+  shifted16(high16(codes), factor, term, out + 16);
+}
+
+}  // namespace
+}  // namespace graft::kernels::detail
+
+#include "kernels/gguf_blocks/x86_blocks-inl.h"
+
+namespace graft::kernels::detail {
+namespace {
 
 GRAFT_AVX2 inline __m256 load8(const uint8_t* p, GgmlType type) {
   if (type == GgmlType::kF32) return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
@@ -48,14 +100,7 @@ void dispatch(GgmlType type, const uint8_t* blocks, size_t count, Out* out) {
     case GgmlType::kF32: return convert<GgmlType::kF32>(blocks, count, out);
     case GgmlType::kF16: return convert<GgmlType::kF16>(blocks, count, out);
     case GgmlType::kBF16: return convert<GgmlType::kBF16>(blocks, count, out);
-    case GgmlType::kQ8_0: return expand_blocks<avx2::Q8_0>(type, blocks, count, out);
-    case GgmlType::kQ4_0: return expand_blocks<avx2::Q4_0>(type, blocks, count, out);
-    case GgmlType::kQ4_1: return expand_blocks<avx2::Q4_1>(type, blocks, count, out);
-    case GgmlType::kQ5_0: return expand_blocks<avx2::Q5_0>(type, blocks, count, out);
-    case GgmlType::kQ5_1: return expand_blocks<avx2::Q5_1>(type, blocks, count, out);
-    case GgmlType::kQ4_K: return expand_blocks<avx2::Q4_K>(type, blocks, count, out);
-    case GgmlType::kQ5_K: return expand_blocks<avx2::Q5_K>(type, blocks, count, out);
-    case GgmlType::kQ6_K: return expand_blocks<avx2::Q6_K>(type, blocks, count, out);
+    default: GRAFT_ASSERT(expand_quantised(type, blocks, count, out));
   }
 }
 

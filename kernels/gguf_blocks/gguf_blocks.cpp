@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 
+#include "kernels/base/best_variant.h"
 #include "kernels/base/error.h"
 #include "kernels/gguf_blocks/variants.h"
 
@@ -30,14 +31,15 @@ constexpr std::array<TypeRow, 11> kTypes = {{
 
 constexpr bool always() { return true; }
 
-constexpr std::array<DequantizeVariant, 3> kVariants = {{
+constexpr std::array<DequantizeVariant, 4> kVariants = {{
+    {"avx512", detail::avx512_supported, detail::dequantize_avx2, detail::dequantize_avx512},
     {"avx2", detail::avx2_supported, detail::dequantize_avx2, detail::dequantize_avx2},
     {"portable", always, detail::dequantize_portable, detail::dequantize_portable},
     {"reference", always, detail::dequantize_reference, detail::dequantize_reference},
 }};
 
 const DequantizeVariant& best_variant() {
-  static const DequantizeVariant& best = kVariants[0].supported() ? kVariants[0] : kVariants[1];
+  static const auto& best = best_variant_of(kVariants);
   return best;
 }
 

@@ -29,6 +29,8 @@ void dequantize_portable(GgmlType type, const uint8_t* blocks, size_t block_coun
 bool avx2_supported();
 void dequantize_avx2(GgmlType type, const uint8_t* blocks, size_t block_count, float* out);
 void dequantize_avx2(GgmlType type, const uint8_t* blocks, size_t block_count, uint16_t* out);
+bool avx512_supported();
+void dequantize_avx512(GgmlType type, const uint8_t* blocks, size_t block_count, uint16_t* out);
 
 }  // namespace detail
 }  // namespace graft::kernels

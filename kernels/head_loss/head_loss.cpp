@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "kernels/base/best_variant.h"
 #include "kernels/base/error.h"
 #include "kernels/head_loss/layout.h"
 #include "kernels/head_loss/variants.h"
@@ -82,7 +83,7 @@ int64_t head_loss_scratch(int64_t rows, int64_t width, bool gradient) {
 
 void head_loss(const HeadLoss& p) {
   check(p);
-  const auto& variant = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& v) { return v.supported(); });
+  const auto& variant = best_variant_of(kVariants);
   const int64_t step = head_loss_rows_of_pass(p.width);
   for (int64_t first = 0; first < p.rows; first += step) variant.run(part_of(p, first, std::min(step, p.rows - first)));
 }

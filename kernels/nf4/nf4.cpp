@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "kernels/base/best_variant.h"
 #include "kernels/base/error.h"
 #include "kernels/nf4/variants.h"
 
@@ -39,7 +40,7 @@ constexpr std::array<detail::Nf4Variant, 3> kVariants = {{
 }};
 
 const detail::Nf4Variant& best_variant() {
-  static const detail::Nf4Variant& best = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& v) { return v.supported(); });
+  static const auto& best = best_variant_of(kVariants);
   return best;
 }
 

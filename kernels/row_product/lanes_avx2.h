@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/gguf_blocks/avx2_blocks.h"
+#include "kernels/gguf_blocks/avx2_steps.h"
 
 /// Before every function of the loops in row_loops-inl.h.
 #define GRAFT_ROWS __attribute__((target("avx2,fma,f16c")))
@@ -96,9 +96,6 @@ struct NibbleWeights {
   GRAFT_ROWS_INLINE Lanes low(Codes codes) const { return Lanes::of(codes.masked(15)).times_plus(scale, offset); }
   GRAFT_ROWS_INLINE Lanes high(Codes codes) const { return Lanes::of(codes.down(4)).times_plus(scale, offset); }
 };
-
-/// Scales of the 8 groups of 32 in a block of Q4_K or Q5_K, and the terms that are added.
-using KGroups = avx2::Groups;
 
 }  // namespace
 }  // namespace graft::kernels::detail

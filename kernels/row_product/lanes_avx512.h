@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "kernels/base/x86_intrinsics.h"
-#include "kernels/gguf_blocks/avx2_blocks.h"
+#include "kernels/gguf_blocks/avx2_steps.h"
 
 /// Before every function of the loops in row_loops-inl.h.
 #define GRAFT_ROWS __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
@@ -71,9 +71,6 @@ struct NibbleWeights {
   GRAFT_ROWS_INLINE Lanes low(Codes codes) const { return Lanes::looked_up(table, codes); }
   GRAFT_ROWS_INLINE Lanes high(Codes codes) const { return Lanes::looked_up(table, codes.down(4)); }
 };
-
-/// Scales of the 8 groups of 32 in a block of Q4_K or Q5_K, and the terms that are added.
-using KGroups = avx2::Groups;
 
 }  // namespace
 }  // namespace graft::kernels::detail

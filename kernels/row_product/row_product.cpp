@@ -1,9 +1,9 @@
 #include "kernels/row_product/row_product.h"
 
-#include <algorithm>
 #include <array>
 #include <string>
 
+#include "kernels/base/best_variant.h"
 #include "kernels/base/error.h"
 #include "kernels/row_product/variants.h"
 
@@ -19,7 +19,7 @@ constexpr std::array<detail::RowProductVariant, 3> kVariants = {{
 }};
 
 const detail::RowProductVariant& best_variant() {
-  static const auto& best = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& variant) { return variant.supported(); });
+  static const auto& best = best_variant_of(kVariants);
   return best;
 }
 

@@ -78,7 +78,7 @@ Json matrices_of(const LanguageModel& language) {
 void describe(const LanguageModel& language, const Settings& settings, std::ostream& out) {
   auto demand = memory_demand(language, settings.train.batch_size * settings.train.max_length);
   const auto second_copy = demand.second_packing;
-  if (!second_packing_wanted(settings.train.second_packing)) demand.second_packing = 0;
+  if (!second_packing_wanted(settings.train.second_packing, demand.tokens)) demand.second_packing = 0;
   const auto plan = peft::plan_memory(demand);
   Json plan_json = {{"weights", plan.weights}, {"second_copy", plan.second_copy}, {"adapters", plan.adapters}, {"optimizer", plan.optimizer},
                     {"activations", plan.activations}, {"head", plan.head}, {"scratch", plan.scratch}, {"program", plan.program},

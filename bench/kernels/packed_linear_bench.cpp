@@ -70,6 +70,9 @@ void measure(const Shape& shape, int64_t rows, int repetitions) {
   report("  gradient of A", rows, in, kRank, narrow_in, repetitions, [&] { factor_gradient(g); });
   g.columns = out, g.wide = y.data(), g.wide_stride = out, g.transposed = true, g.out_stride = kRank;
   report("  gradient of B", rows, kRank, out, narrow_out, repetitions, [&] { factor_gradient(g); });
+  // The same product with a weight whose packed copy is for the other side, (in, out) there.
+  p.rank = 0, p.turned = true;
+  report("  turned", rows, in, out, flops, repetitions, [&] { packed_linear(p); });
   if (rows > 512) {
     const double moved = 2.0 * static_cast<double>(in * out);
     const WeightRows all{weight.data(), in, 0, out};

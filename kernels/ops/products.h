@@ -40,9 +40,9 @@ at::Tensor packed_product(const at::Tensor& x, const at::Tensor& packed, int64_t
 
 /// g (N, out) W, with the terms, from the copy that was packed for the other side, turned a panel at a time. The same bits.
 at::Tensor packed_product_back(const at::Tensor& g, const at::Tensor& packed_forward, int64_t in, const ProductTerms& terms);
-/// True where a second packed copy can make products quicker than turning the first. Dot products take a dozen times as long as AMX, so
-/// that turning cannot be seen beside them.
-bool second_packing_pays();
+/// True where a second packed copy makes products with `rows` rows noticeably quicker than turning the first: few rows, on AMX. Turning
+/// costs the same for any number of rows, and dot products take a dozen times as long as AMX.
+bool second_packing_pays(int64_t rows);
 
 /// The same for a weight that is stored in another form; it is expanded a panel at a time while it is multiplied with.
 at::Tensor stored_product(const at::Tensor& x, const kernels::StoredWeight& weight, int64_t columns, const ProductTerms& terms);

@@ -1,9 +1,9 @@
 #include "kernels/packed_linear/packed_linear.h"
 
-#include <algorithm>
 #include <array>
 #include <string>
 
+#include "kernels/base/best_variant.h"
 #include "kernels/base/error.h"
 #include "kernels/packed_linear/layout.h"
 #include "kernels/packed_linear/variants.h"
@@ -15,16 +15,16 @@ namespace {
 constexpr bool always() { return true; }
 
 constexpr std::array<detail::PackedLinearVariant, 3> kVariants = {{
-    {"amx", amx_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::expand_packed_tiles,
-     detail::packed_linear_amx, detail::narrow_product_amx, detail::factor_gradient_amx},
-    {"avx512_bf16", dot_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::expand_packed_tiles,
-     detail::packed_linear_avx512_bf16, detail::narrow_product_avx512_bf16, detail::factor_gradient_avx512_bf16},
-    {"portable", always, detail::pack_weight_portable, detail::pack_weight_transposed_portable, detail::expand_packed_reference,
-     detail::packed_linear_portable, detail::narrow_product_portable, detail::factor_gradient_portable},
+    {"amx", amx_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_amx,
+     detail::narrow_product_amx, detail::factor_gradient_amx},
+    {"avx512_bf16", dot_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_avx512_bf16,
+     detail::narrow_product_avx512_bf16, detail::factor_gradient_avx512_bf16},
+    {"portable", always, detail::pack_weight_portable, detail::pack_weight_transposed_portable, detail::packed_linear_portable,
+     detail::narrow_product_portable, detail::factor_gradient_portable},
 }};
 
 const detail::PackedLinearVariant& best_variant() {
-  static const auto& best = *std::find_if(kVariants.begin(), kVariants.end(), [](const auto& variant) { return variant.supported(); });
+  static const auto& best = best_variant_of(kVariants);
   return best;
 }
 
@@ -62,8 +62,9 @@ void check_rows(const WeightRows& rows, int64_t out, int64_t in) {
   }
 }
 
-void check_stored(const char* where, const PackedLinear& p) {
+void check_weight(const char* where, const PackedLinear& p) {
   if (p.weight != nullptr || p.in == 0) return;
+  if (p.turned) refuse(where, "a turned weight is not there");
   if (p.stored.expand == nullptr) refuse(where, "the weight is neither packed nor stored");
   if (p.stored.column_unit < detail::kBlock || p.stored.column_unit % detail::kBlock != 0) {
     refuse(where, "a stored weight's unit of " + std::to_string(p.stored.column_unit) + " columns is no multiple of 32");
@@ -90,10 +91,6 @@ void pack_weight_transposed(const WeightRows& rows, int64_t out, int64_t in, uin
   if (rows.count > 0 && in > 0) best_variant().pack_transposed(rows, out, in, packed);
 }
 
-void expand_packed(const void* weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
-  best_variant().expand_packed(*static_cast<const PackedWeight*>(weight), part, to, stride);
-}
-
 void packed_linear(const PackedLinear& p) {
   constexpr const char* kWhere = "packed linear";
   check_matrix(kWhere, "x", p.rows, p.in, p.x_stride);
@@ -102,7 +99,7 @@ void packed_linear(const PackedLinear& p) {
   check_matrix(kWhere, "down", p.rows, p.rank, p.down_stride);
   check_factor(kWhere, p.up, p.out, p.rank);
   if (p.rows == 0 || p.out == 0) return;
-  check_stored(kWhere, p);
+  check_weight(kWhere, p);
   best_variant().linear(p);
 }
 

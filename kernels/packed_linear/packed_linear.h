@@ -43,14 +43,6 @@ struct StoredWeight {
   bool transposed = false;   ///< for dx = g W: `in` and `out` of the product are exchanged, as with pack_weight_transposed()
 };
 
-/// A weight W (out, in) that was packed for y = x Wᵀ, as a stored one: {.weight = &it, .expand = expand_packed, .transposed = true} gives
-/// dx = g W without a second packed copy.
-struct PackedWeight {
-  const uint16_t* values = nullptr;
-  int64_t in = 0;
-};
-void expand_packed(const void* weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride);
-
 /// A small trainable matrix, fp32 or bf16, row-major (column_stride 1) or transposed (row_stride 1); is rounded to bf16 after `scale`.
 struct Factor {
   const float* fp32 = nullptr;
@@ -66,6 +58,8 @@ struct PackedLinear {
   const uint16_t* x = nullptr;
   int64_t x_stride = 0;
   const uint16_t* weight = nullptr;  ///< packed; null where it is `stored`
+  bool turned = false;               ///< `weight` is its transpose (in, out) as pack_weight() laid it out: dx = g W from the copy for x Wᵀ, with
+                                     ///< the bits of pack_weight_transposed(). Each thread turns the panel that it multiplies with next.
   StoredWeight stored;               ///< if weight is null
   const float* bias = nullptr;       ///< (out), or null
   int64_t rank = 0;                  ///< 0 (no such term) to 1,024

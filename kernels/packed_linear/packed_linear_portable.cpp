@@ -69,14 +69,14 @@ void multiply_row(const PackedLinear& p, int64_t m, int64_t block, const uint16_
   write_outputs(p, m, block * kBlock, sums.data());
 }
 
-/// The blocks of 32 outputs of a stored weight, one after the other.
-void packed_linear_stored(const PackedLinear& p) {
+/// The blocks of 32 outputs of a weight that does not lie in packed order, one after the other.
+void multiply_panels(const PackedLinear& p) {
   const auto up = pack_factor_portable(p.up, p.rank > 0 ? p.out : 0, p.rank);
   const int64_t blocks = blocks_for(p.out);
 #pragma omp parallel for schedule(static) if (p.rows * p.out * (p.in + p.rank) >= kWorthwhile)
   for (int64_t block = 0; block < blocks; ++block) {
     std::vector<uint16_t> panel(static_cast<size_t>(blocks_for(p.in) * kBlockSize));
-    expand_panel_reference(p.stored, p.in, p.out, block, panel.data());
+    make_panel_reference(p, block, panel.data());
     for (int64_t m = 0; m < p.rows; ++m) multiply_row(p, m, block, panel.data(), up.data());
   }
 }
@@ -92,7 +92,7 @@ void pack_weight_transposed_portable(const WeightRows& rows, int64_t out, int64_
 }
 
 void packed_linear_portable(const PackedLinear& p) {
-  if (p.weight == nullptr) return packed_linear_stored(p);
+  if (needs_panels(p)) return multiply_panels(p);
   const auto up = pack_factor_portable(p.up, p.rank > 0 ? p.out : 0, p.rank);
   const int64_t blocks = blocks_for(p.out);
 #pragma omp parallel for schedule(static) collapse(2) if (p.rows * p.out * (p.in + p.rank) >= kWorthwhile)

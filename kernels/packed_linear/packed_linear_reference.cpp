@@ -16,6 +16,30 @@ int64_t packed_place(int64_t n, int64_t k, int64_t in) {
   return block * kBlockSize + tile * kTileSize + pair * 32 + (n % 16) * 2 + k % 2;
 }
 
+void turn_panel(const PackedLinear& p, int64_t block, uint16_t* packed) {
+  for (int64_t n = 0; n < kBlock; ++n)
+    for (int64_t k = 0; k < blocks_for(p.in) * kBlock; ++k)
+      packed[packed_place(n, k, p.in)] = p.weight[packed_place(k, block * kBlock + n, p.out)];
+}
+
+void expand_panel(const StoredWeight& stored, int64_t in, int64_t out, int64_t block, uint16_t* packed) {
+  if (in == 0) return;
+  const int64_t first = block * kBlock, count = std::min(kBlock, out - first);
+  const int64_t whole = stored.transposed ? out : in;  // columns of the weight
+  const int64_t begin = stored.transposed ? first / stored.column_unit * stored.column_unit : 0;
+  const int64_t end = stored.transposed ? std::min((first + count + stored.column_unit - 1) / stored.column_unit * stored.column_unit, whole) : whole;
+  std::fill_n(packed, blocks_for(in) * kBlockSize, uint16_t{0});
+  std::vector<uint16_t> line(static_cast<size_t>(end - begin));
+  const int64_t lines = stored.transposed ? in : count;
+  for (int64_t i = 0; i < lines; ++i) {
+    stored.expand(stored.weight, {stored.transposed ? i : first + i, 1, begin, end - begin}, line.data(), end - begin);
+    for (int64_t j = 0; j < (stored.transposed ? count : in); ++j) {
+      const uint16_t value = line[static_cast<size_t>(stored.transposed ? first + j - begin : j)];
+      packed[stored.transposed ? packed_place(j, i, in) : packed_place(i, j, in)] = value;
+    }
+  }
+}
+
 }  // namespace
 
 void pack_weight_reference(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) {
@@ -38,39 +62,25 @@ void pack_weight_transposed_reference(const WeightRows& rows, int64_t out, int64
   }
 }
 
-void expand_packed_reference(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
-  for (int64_t row = 0; row < part.rows; ++row)
-    for (int64_t column = 0; column < part.columns; ++column)
-      to[row * stride + column] = weight.values[packed_place(part.row + row, part.column + column, weight.in)];
-}
+bool needs_panels(const PackedLinear& p) { return p.weight == nullptr || p.turned; }
 
-void expand_panel_reference(const StoredWeight& stored, int64_t in, int64_t out, int64_t block, uint16_t* packed) {
-  if (in == 0) return;
-  const int64_t first = block * kBlock, count = std::min(kBlock, out - first);
-  const int64_t whole = stored.transposed ? out : in;  // columns of the weight
-  const int64_t begin = stored.transposed ? first / stored.column_unit * stored.column_unit : 0;
-  const int64_t end = stored.transposed ? std::min((first + count + stored.column_unit - 1) / stored.column_unit * stored.column_unit, whole) : whole;
-  std::fill_n(packed, blocks_for(in) * kBlockSize, uint16_t{0});
-  std::vector<uint16_t> line(static_cast<size_t>(end - begin));
-  const int64_t lines = stored.transposed ? in : count;
-  for (int64_t i = 0; i < lines; ++i) {
-    stored.expand(stored.weight, {stored.transposed ? i : first + i, 1, begin, end - begin}, line.data(), end - begin);
-    for (int64_t j = 0; j < (stored.transposed ? count : in); ++j) {
-      const uint16_t value = line[static_cast<size_t>(stored.transposed ? first + j - begin : j)];
-      packed[stored.transposed ? packed_place(j, i, in) : packed_place(i, j, in)] = value;
-    }
+void make_panel_reference(const PackedLinear& p, int64_t block, uint16_t* packed) {
+  if (p.weight != nullptr) {
+    turn_panel(p, block, packed);
+  } else {
+    expand_panel(p.stored, p.in, p.out, block, packed);
   }
 }
 
-void packed_linear_reference(const PackedLinear& stored) {
-  PackedLinear p = stored;
-  std::vector<uint16_t> expanded;
-  if (p.weight == nullptr && p.in > 0) {
-    expanded.resize(static_cast<size_t>(packed_weight_size(p.out, p.in)));
+void packed_linear_reference(const PackedLinear& product) {
+  PackedLinear p = product;
+  std::vector<uint16_t> panels;
+  if (needs_panels(p)) {
+    panels.resize(static_cast<size_t>(packed_weight_size(p.out, p.in)));
     for (int64_t block = 0; block < blocks_for(p.out); ++block) {
-      expand_panel_reference(p.stored, p.in, p.out, block, expanded.data() + block * blocks_for(p.in) * kBlockSize);
+      make_panel_reference(product, block, panels.data() + block * blocks_for(p.in) * kBlockSize);
     }
-    p.weight = expanded.data();
+    p.weight = panels.data();
   }
   for (int64_t m = 0; m < p.rows; ++m) {
     for (int64_t n = 0; n < p.out; ++n) {

@@ -23,15 +23,15 @@ struct Plan {
 /// Measured on a processor with 48 KiB of first and 2 MiB of second cache. Where chunks end depends on the length of the reduction only,
 /// since sums round differently elsewhere.
 Plan plan_for(const PackedLinear& p, int64_t outputs) {
-  constexpr int64_t kPanelBytes = 900 << 10, kLongestChunk = 16, kWidePanel = 12, kMacroBlock = 16, kStoredGroup = 64;
+  constexpr int64_t kPanelBytes = 900 << 10, kLongestChunk = 16, kWidePanel = 12, kMacroBlock = 16, kMadeGroup = 64;
   const int64_t steps = std::max<int64_t>(blocks_for(p.in), 1);
   const int64_t chunks = steps <= 20 ? 1 : (steps + kLongestChunk - 1) / kLongestChunk, chunk = (steps + chunks - 1) / chunks;
   // A panel over the whole reduction that stays in the second cache while all rows pass,
   const int64_t panel = std::max<int64_t>(1, kPanelBytes / (steps * kBlockSize * 2));
   if (chunks == 1 || panel >= std::min(outputs, kWidePanel)) return {chunk, panel, 1};
-  // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums. A stored weight
-  // is expanded again for every group of rows: for them more unfinished sums, though they leave the second cache, cost less.
-  return {chunk, kMacroBlock, p.weight != nullptr ? kMacroBlock : kStoredGroup};
+  // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums. A stored or turned
+  // weight's panel is made again for every group of rows: for them more unfinished sums, though they leave the second cache, cost less.
+  return {chunk, kMacroBlock, needs_panels(p) ? kMadeGroup : kMacroBlock};
 }
 
 /// What one thread computes: blocks of outputs times blocks of rows.
@@ -71,10 +71,10 @@ class ShareProduct {
     scratch_.block.reserve(kBlockSize);
     const int64_t group_size = std::min(plan_.group, share_.rows.end - share_.rows.begin);
     if (chunked()) scratch_.sums.reserve(static_cast<size_t>(plan_.panel * group_size * kBlockSize));
-    if (p_.weight == nullptr) {
+    if (needs_panels(p_)) {
       scratch_.panel.reserve(static_cast<size_t>(std::min(plan_.panel, outputs()) * (whole_panels() ? steps_ : plan_.chunk) * kBlockSize));
-      scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
     }
+    if (p_.weight == nullptr) scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
     for (int64_t panel = share_.outputs.begin; panel < share_.outputs.end; panel += plan_.panel) {
       const Range outputs{panel, std::min(panel + plan_.panel, share_.outputs.end)};
       if (whole_panels()) take_panel(outputs, {0, steps_});
@@ -99,12 +99,16 @@ class ShareProduct {
 
   /// Makes the weights of these outputs and steps the ones that set_weights() finds.
   GRAFT_TILES void take_panel(const Range& outputs, const Range& steps) {
-    if (p_.weight != nullptr) {
+    if (!needs_panels(p_)) {
       panel_ = {p_.weight + outputs.begin * steps_ * kBlockSize, steps_, outputs.begin, 0};
       return;
     }
     panel_ = {scratch_.panel.data(), steps.end - steps.begin, outputs.begin, steps.begin};
-    expand_panel(p_.stored, p_.in, p_.out, {outputs, steps}, scratch_.expansion.data(), scratch_.panel.data());
+    if (p_.weight != nullptr) {
+      turn_panel(p_.weight, p_.out, {outputs, steps}, scratch_.panel.data());
+    } else {
+      expand_panel(p_.stored, p_.in, p_.out, {outputs, steps}, scratch_.expansion.data(), scratch_.panel.data());
+    }
     before_tile_loads();
   }
   int64_t copy_stride() const { return (plan_.chunk + 1) * kBlock; }

@@ -20,6 +20,9 @@ struct Panel {
   Range outputs, steps;
 };
 
+/// Turns a panel of a product whose weight is packed for the other side: packed order again, [outputs][steps][one block].
+GRAFT_TILES void turn_panel(const uint16_t* weight, int64_t out, const Panel& panel, uint16_t* packed);
+
 /// Values of row-major scratch that expand_panel() wants.
 int64_t expansion_size(const StoredWeight& stored);
 

@@ -107,7 +107,43 @@ GRAFT_TILES_INLINE void pack_strip_block(const Strip& strip, int64_t column, boo
   }
 }
 
+/// One 128-bit lane of every second of 8 lines.
+GRAFT_TILES_INLINE __m512i lane_of_lines(const uint16_t* lines, int64_t lane) {
+  const auto* lanes = reinterpret_cast<const __m128i*>(lines) + lane;
+  __m512i all = _mm512_castsi128_si512(_mm_loadu_si128(lanes));
+  all = _mm512_inserti64x2(all, _mm_loadu_si128(lanes + 8), 1);
+  all = _mm512_inserti64x2(all, _mm_loadu_si128(lanes + 16), 2);
+  return _mm512_inserti64x2(all, _mm_loadu_si128(lanes + 24), 3);
+}
+
+/// Half a tile, 8 lines, holds 16 rows of 16 columns as pairs along the columns; so does half a tile of the turned order, pairs along the rows.
+/// Between them, quadruples (2 rows, 2 columns) are turned, and the 8 x 8 quadruples transposed.
+GRAFT_TILES_INLINE void turn_half_tile(const uint16_t* lines, uint16_t* turned) {
+  const __m512i quadruple = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+  for (int64_t lane = 0; lane < 4; ++lane, turned += 64) {
+    const __m512i even = _mm512_shuffle_epi8(lane_of_lines(lines, lane), quadruple);
+    const __m512i odd = _mm512_shuffle_epi8(lane_of_lines(lines + 32, lane), quadruple);
+    _mm512_store_si512(turned, _mm512_unpacklo_epi64(even, odd));
+    _mm512_store_si512(turned + 32, _mm512_unpackhi_epi64(even, odd));
+  }
+}
+
 }  // namespace
+
+GRAFT_TILES void turn_panel(const uint16_t* weight, int64_t out, const Panel& panel, uint16_t* packed) {
+  constexpr int64_t kHalf = kTileSize / 2;
+  const int64_t steps = panel.steps.end - panel.steps.begin;
+  for (int64_t step = panel.steps.begin; step < panel.steps.end; ++step) {
+    for (int64_t output = panel.outputs.begin; output < panel.outputs.end; ++output) {
+      const uint16_t* block = weight + (step * blocks_for(out) + output) * kBlockSize;
+      uint16_t* turned = packed + ((output - panel.outputs.begin) * steps + step - panel.steps.begin) * kBlockSize;
+      turn_half_tile(block, turned);
+      turn_half_tile(block + kHalf, turned + kTileSize);
+      turn_half_tile(block + kTileSize, turned + kHalf);
+      turn_half_tile(block + kTileSize + kHalf, turned + kTileSize + kHalf);
+    }
+  }
+}
 
 int64_t expansion_size(const StoredWeight& stored) { return kBlock * (segment_for(stored) + kBlock); }
 
@@ -151,27 +187,6 @@ GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns
   }
 }
 
-/// A tile of packed memory holds 16 rows of 32 columns, turned as pairs.
-GRAFT_TILES void expand_packed_tiles(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride) {
-  alignas(64) uint16_t scratch[kTileSize];
-  if (part.row % kTileRows != 0) return expand_packed_reference(weight, part, to, stride);
-  for (int64_t row = part.row; row < part.row + part.rows; row += kTileRows) {
-    const int64_t rows = std::min(kTileRows, part.row + part.rows - row);
-    for (int64_t column = part.column; column < part.column + part.columns; column += kBlock) {
-      const int64_t block = row / kBlock * blocks_for(weight.in) + column / kBlock, columns = part.column + part.columns - column;
-      const uint16_t* tile = weight.values + block * kBlockSize + row % kBlock / kTileRows * kTileSize;
-      uint16_t* target = to + (row - part.row) * stride + column - part.column;
-      if (rows == kTileRows && columns >= kBlock) {
-        transpose_16(tile, kTileBytes, target, stride * 2);
-        continue;
-      }
-      transpose_16(tile, kTileBytes, scratch);
-      for (int64_t i = 0; i < rows; ++i)
-        _mm512_mask_storeu_epi16(target + i * stride, first_of_32(columns), _mm512_load_si512(scratch + i * kBlock));
-    }
-  }
-}
-
 void pack_weight_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) { pack_all_rows(rows, out, in, false, packed); }
 void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) {
   pack_all_rows(rows, out, in, true, packed);
@@ -185,7 +200,6 @@ namespace graft::kernels::detail {
 
 void pack_weight_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(dot_tiles_supported()); }
 void pack_weight_transposed_tiles(const WeightRows&, int64_t, int64_t, uint16_t*) { GRAFT_ASSERT(dot_tiles_supported()); }
-void expand_packed_tiles(const PackedWeight&, const StoredWeight::Part&, uint16_t*, int64_t) { GRAFT_ASSERT(dot_tiles_supported()); }
 
 }  // namespace graft::kernels::detail
 

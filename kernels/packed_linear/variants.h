@@ -15,7 +15,6 @@ struct PackedLinearVariant {
   bool (*supported)();
   void (*pack)(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
   void (*pack_transposed)(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
-  void (*expand_packed)(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride);
   void (*linear)(const PackedLinear& product);
   void (*narrow)(const NarrowProduct& product);
   void (*gradient)(const FactorGradient& product);
@@ -27,9 +26,9 @@ std::span<const PackedLinearVariant> packed_linear_variants();
 /// The plain versions that define the right answer; sums in double.
 void pack_weight_reference(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
 void pack_weight_transposed_reference(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
-void expand_packed_reference(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride);
-/// 32 outputs of a stored weight in packed order, for `block` of the product's outputs.
-void expand_panel_reference(const StoredWeight& stored, int64_t in, int64_t out, int64_t block, uint16_t* packed);
+/// The weight of 32 outputs in packed order, if it does not lie so: `block` of a product with a stored or turned weight.
+bool needs_panels(const PackedLinear& product);
+void make_panel_reference(const PackedLinear& product, int64_t block, uint16_t* packed);
 void packed_linear_reference(const PackedLinear& product);
 void narrow_product_reference(const NarrowProduct& product);
 void factor_gradient_reference(const FactorGradient& product);
@@ -42,7 +41,6 @@ void factor_gradient_portable(const FactorGradient& product);
 
 void pack_weight_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
 void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
-void expand_packed_tiles(const PackedWeight& weight, const StoredWeight::Part& part, uint16_t* to, int64_t stride);
 void packed_linear_amx(const PackedLinear& product);
 void narrow_product_amx(const NarrowProduct& product);
 void factor_gradient_amx(const FactorGradient& product);

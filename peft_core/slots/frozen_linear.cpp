@@ -90,7 +90,7 @@ class DenseLinear final : public FrozenLinear {
   std::function<void()> let_go_;
   mutable at::Tensor forward_, backward_;  // packed at their first use
   mutable at::Tensor on_device_;           // in the dtype of the products there
-  mutable bool second_packing_ = ops::second_packing_pays();
+  mutable bool second_packing_ = false;
 };
 
 using torch::autograd::AutogradContext;

@@ -46,8 +46,8 @@ class FrozenLinear {
   virtual int64_t bytes_in_training(at::ScalarType /*compute*/) const { return bytes(); }
   /// Memory of the second packed copy, for g W, that a dense weight on tiles can have; 0 where there is none to make.
   virtual int64_t second_packing_bytes(at::ScalarType /*compute*/) const { return 0; }
-  /// Whether that copy is made when g W is first asked for. Without it the first one is turned in each product, which gives the same bits.
-  /// Before it is chosen: where it pays (ops::second_packing_pays()).
+  /// Whether that copy is made when g W is first asked for; until this is called, no. Without it the first one is turned in each product, which
+  /// gives the same bits.
   virtual void choose_second_packing(bool /*made*/) const {}
   /// The stored tensor itself where the weight is one (dense); undefined for quantised weights. For audits.
   virtual at::Tensor as_stored() const { return {}; }

@@ -24,7 +24,7 @@ struct LanguageTrainConfig : TrainConfig {
     v("packing", packing, "put several samples into one row of max_length tokens, batch_size then counts rows; they do not see each other");
     v("checkpointing", checkpointing, "off, on or auto: recompute activations in the backward pass to save memory");
     v("second_packing", second_packing,
-      "off, on or auto (on processors with AMX, if the memory plan allows): dense bf16 weights once more, in the order of backward products");
+      "off, on or auto (for short micro steps on AMX, if the memory plan allows): dense bf16 weights once more, in the order of backward products");
     v("lora_plus_ratio", lora_plus_ratio, "learning rate of LoRA's B over that of A (LoRA+); 1: plain LoRA");
     v("calibration_samples", calibration_samples, "training samples that a method may look at before it starts, if it does");
   }

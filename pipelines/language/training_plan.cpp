@@ -41,8 +41,8 @@ std::string advice_for(const peft::MemoryDemand& demand, const LanguageTrainConf
 
 }  // namespace
 
-bool second_packing_wanted(Switch setting) {
-  return setting == Switch::kOn || (setting == Switch::kAuto && ops::second_packing_pays());
+bool second_packing_wanted(Switch setting, int64_t tokens) {
+  return setting == Switch::kOn || (setting == Switch::kAuto && ops::second_packing_pays(tokens));
 }
 
 peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) {
@@ -67,7 +67,7 @@ peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens) 
 
 TrainingPlan plan_training(const LanguageModel& language, const data::TokenSet& samples, const LanguageTrainConfig& config) {
   auto demand = memory_demand(language, tokens_of_micro_step(samples, config));
-  if (!second_packing_wanted(config.second_packing)) demand.second_packing = 0;
+  if (!second_packing_wanted(config.second_packing, demand.tokens)) demand.second_packing = 0;
   if (config.optimizer == OptimizerKind::kSgd) demand.moments = config.momentum > 0 ? 1 : 0;
   TrainingPlan plan;
   plan.available = available_memory(language.model->device());

@@ -20,8 +20,9 @@ struct TrainingPlan {
   std::string text;        ///< the audit for people: parameters, data, memory
 };
 
-/// Whether dense weights get a second copy, in the order of backward products, where memory allows it: `auto` says where that is quicker.
-bool second_packing_wanted(Switch setting);
+/// Whether dense weights get a second copy, in the order of backward products, where memory allows it: `auto` says where that is quicker
+/// for micro steps of `tokens` tokens.
+bool second_packing_wanted(Switch setting, int64_t tokens);
 
 /// Sizes of a micro step of `tokens` tokens on this model and method, with a second copy of all weights that can have one.
 peft::MemoryDemand memory_demand(const LanguageModel& language, int64_t tokens);

@@ -21,17 +21,17 @@ struct Plan {
 };
 
 /// Measured on a processor with 48 KiB of first and 2 MiB of second cache. Where chunks end depends on the length of the reduction only,
-/// since sums round differently elsewhere.
-Plan plan_for(const PackedLinear& p, int64_t outputs) {
+/// since sums round differently elsewhere. `made`: panels are not there but made by the thread.
+Plan plan_for(const PackedLinear& p, bool made, int64_t outputs) {
   constexpr int64_t kPanelBytes = 900 << 10, kLongestChunk = 16, kWidePanel = 12, kMacroBlock = 16, kMadeGroup = 64;
   const int64_t steps = std::max<int64_t>(blocks_for(p.in), 1);
   const int64_t chunks = steps <= 20 ? 1 : (steps + kLongestChunk - 1) / kLongestChunk, chunk = (steps + chunks - 1) / chunks;
   // A panel over the whole reduction that stays in the second cache while all rows pass,
   const int64_t panel = std::max<int64_t>(1, kPanelBytes / (steps * kBlockSize * 2));
   if (chunks == 1 || panel >= std::min(outputs, kWidePanel)) return {chunk, panel, 1};
-  // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums. A stored or turned
-  // weight's panel is made again for every group of rows: for them more unfinished sums, though they leave the second cache, cost less.
-  return {chunk, kMacroBlock, needs_panels(p) ? kMadeGroup : kMacroBlock};
+  // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums. Made panels
+  // are made again for every group of rows: for them more unfinished sums, though they leave the second cache, cost less.
+  return {chunk, kMacroBlock, made ? kMadeGroup : kMacroBlock};
 }
 
 /// What one thread computes: blocks of outputs times blocks of rows.
@@ -57,13 +57,14 @@ GRAFT_TILES void copy_rows(const uint16_t* source, int64_t stride, int64_t count
 template <class Tiles>
 class ShareProduct {
  public:
-  ShareProduct(const PackedLinear& p, const Share& share, Scratch& scratch)
-      : p_(p), share_(share), plan_(plan_for(p, share.outputs.end - share.outputs.begin)), scratch_(scratch), steps_(blocks_for(p.in)) {}
+  ShareProduct(const PackedLinear& p, const Factor* factor, const Share& share, Scratch& scratch)
+      : p_(p), factor_(factor), share_(share), scratch_(scratch), steps_(blocks_for(p.in)),
+        plan_(plan_for(p, makes_panels(), share.outputs.end - share.outputs.begin)) {}
 
   GRAFT_TILES void run() {
     if (p_.rank > 0) {
-      up_ = scratch_.up.reserve(static_cast<size_t>((share_.outputs.end - share_.outputs.begin) * blocks_for(p_.rank) * kBlockSize));
-      pack_factor(p_.up, p_.out, p_.rank, share_.outputs, up_);
+      up_ = scratch_.up.reserve(static_cast<size_t>(outputs() * blocks_for(p_.rank) * kBlockSize));
+      pack_factor(p_.up, p_.out, p_.rank, {share_.outputs, {0, blocks_for(p_.rank)}}, up_);
     }
     scratch_.tail.reserve(kBlockSize);
     scratch_.rows.reserve(static_cast<size_t>(kBlock * copy_stride()));
@@ -71,10 +72,10 @@ class ShareProduct {
     scratch_.block.reserve(kBlockSize);
     const int64_t group_size = std::min(plan_.group, share_.rows.end - share_.rows.begin);
     if (chunked()) scratch_.sums.reserve(static_cast<size_t>(plan_.panel * group_size * kBlockSize));
-    if (needs_panels(p_)) {
+    if (makes_panels()) {
       scratch_.panel.reserve(static_cast<size_t>(std::min(plan_.panel, outputs()) * (whole_panels() ? steps_ : plan_.chunk) * kBlockSize));
     }
-    if (p_.weight == nullptr) scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
+    if (makes_panels() && p_.weight == nullptr && factor_ == nullptr) scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
     for (int64_t panel = share_.outputs.begin; panel < share_.outputs.end; panel += plan_.panel) {
       const Range outputs{panel, std::min(panel + plan_.panel, share_.outputs.end)};
       if (whole_panels()) take_panel(outputs, {0, steps_});
@@ -93,24 +94,32 @@ class ShareProduct {
 
  private:
   bool chunked() const { return plan_.chunk < steps_; }
+  bool makes_panels() const { return factor_ != nullptr || needs_panels(p_); }
   /// A panel goes over the whole reduction, so that all rows use it.
   bool whole_panels() const { return plan_.group == 1; }
   int64_t outputs() const { return share_.outputs.end - share_.outputs.begin; }
 
   /// Makes the weights of these outputs and steps the ones that set_weights() finds.
   GRAFT_TILES void take_panel(const Range& outputs, const Range& steps) {
-    if (!needs_panels(p_)) {
+    if (!makes_panels()) {
       panel_ = {p_.weight + outputs.begin * steps_ * kBlockSize, steps_, outputs.begin, 0};
       return;
     }
     panel_ = {scratch_.panel.data(), steps.end - steps.begin, outputs.begin, steps.begin};
-    if (p_.weight != nullptr) {
-      turn_panel(p_.weight, p_.out, {outputs, steps}, scratch_.panel.data());
-    } else {
-      expand_panel(p_.stored, p_.in, p_.out, {outputs, steps}, scratch_.expansion.data(), scratch_.panel.data());
-    }
+    make_panel({outputs, steps}, scratch_.panel.data());
     before_tile_loads();
   }
+
+  GRAFT_TILES void make_panel(const Panel& panel, uint16_t* packed) const {
+    if (factor_ != nullptr) {
+      pack_factor(*factor_, p_.out, p_.in, panel, packed);
+    } else if (p_.weight != nullptr) {
+      turn_panel(p_.weight, p_.out, panel, packed);
+    } else {
+      expand_panel(p_.stored, p_.in, p_.out, panel, scratch_.expansion.data(), packed);
+    }
+  }
+
   int64_t copy_stride() const { return (plan_.chunk + 1) * kBlock; }
 
   /// One block of rows times a panel.
@@ -200,10 +209,11 @@ class ShareProduct {
   }
 
   const PackedLinear& p_;
+  const Factor* factor_;  ///< in the place of the weight, or null
   const Share share_;
-  const Plan plan_;
   Scratch& scratch_;
   const int64_t steps_;
+  const Plan plan_;
   /// Packed weights from some output and step on, `steps` blocks an output.
   struct Weights {
     const uint16_t* blocks = nullptr;
@@ -232,31 +242,26 @@ Share share_of(const PackedLinear& p, int64_t thread, int64_t threads) {
   return {part_of(outputs, thread % across, across), part_of(rows, thread / across, threads / across)};
 }
 
+/// With `factor` it takes the place of the weight.
 template <class Tiles>
-void linear(const PackedLinear& p) {
+void linear(const PackedLinear& p, const Factor* factor = nullptr) {
   constexpr int64_t kWorthwhile = 1 << 19;  // products below this are done before a second thread has started
   const bool parallel = p.rows * p.out * (p.in + p.rank) >= kWorthwhile;
 #pragma omp parallel if (parallel)
   {
     static thread_local Scratch scratch;
     const Share share = share_of(p, omp_get_thread_num(), omp_get_num_threads());
-    if (share.outputs.begin < share.outputs.end && share.rows.begin < share.rows.end) ShareProduct<Tiles>(p, share, scratch).run();
+    if (share.outputs.begin < share.outputs.end && share.rows.begin < share.rows.end) ShareProduct<Tiles>(p, factor, share, scratch).run();
   }
 }
 
+/// Threads that share the rows pack the factor each for themselves: what another core has just written takes longer to fetch.
 template <class Tiles>
 void narrow(const NarrowProduct& p) {
-  static thread_local AlignedBuffer<uint16_t> buffer;
-  uint16_t* packed = buffer.reserve(static_cast<size_t>(packed_weight_size(p.rank, p.in)));
-  const int64_t blocks = blocks_for(p.rank);
-#pragma omp parallel for schedule(static) if (blocks > 1 && p.rank * p.in > 65536)
-  for (int64_t block = 0; block < blocks; ++block) {
-    pack_factor(p.a, p.rank, p.in, {block, block + 1}, packed + block * blocks_for(p.in) * kBlockSize);
-  }
-  PackedLinear product{.rows = p.rows, .in = p.in, .out = p.rank, .x = p.x, .x_stride = p.x_stride, .weight = packed};
+  PackedLinear product{.rows = p.rows, .in = p.in, .out = p.rank, .x = p.x, .x_stride = p.x_stride};
   product.y = p.down;
   product.y_stride = p.down_stride;
-  linear<Tiles>(product);
+  linear<Tiles>(product, &p.a);
 }
 
 }  // namespace

@@ -12,21 +12,21 @@
 
 namespace graft::kernels::detail {
 
-/// Blocks [blocks.begin, blocks.end) of 32 rows of a (rows, columns) factor, in the order of pack_weight(); the first goes to `packed`.
-GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, Range blocks, uint16_t* packed);
-
-/// A part of a stored weight in packed order: outputs' and inputs' blocks of 32.
+/// A part of a weight: outputs' and inputs' blocks of 32. In packed order: [outputs][steps][one block].
 struct Panel {
   Range outputs, steps;
 };
 
-/// Turns a panel of a product whose weight is packed for the other side: packed order again, [outputs][steps][one block].
+/// A panel of a (rows, columns) factor, rounded and in packed order.
+GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, const Panel& panel, uint16_t* packed);
+
+/// Turns a panel of a product with `out` outputs whose weight is packed for the other side.
 GRAFT_TILES void turn_panel(const uint16_t* weight, int64_t out, const Panel& panel, uint16_t* packed);
 
 /// Values of row-major scratch that expand_panel() wants.
 int64_t expansion_size(const StoredWeight& stored);
 
-/// Expands a panel of the weight of a product with `in` and `out` into packed order: [outputs][steps][one block].
+/// Expands a panel of the weight of a product with `in` and `out`.
 GRAFT_TILES void expand_panel(const StoredWeight& stored, int64_t in, int64_t out, const Panel& panel, uint16_t* scratch, uint16_t* packed);
 
 }  // namespace graft::kernels::detail

@@ -61,22 +61,45 @@ void pack_all_rows(const WeightRows& rows, int64_t out, int64_t in, bool transpo
   for (int64_t block = 0; block < blocks; ++block) pack_rows(rows, block, out, in, transposed, packed);
 }
 
-/// 32 x 32 values of a factor, converted, along the direction in which they are contiguous. `lines` x `length` of them exist.
-GRAFT_TILES void convert_block(const Factor& factor, int64_t first, int64_t stride, int64_t lines, int64_t length, uint16_t* block) {
-  const __m512 scale = _mm512_set1_ps(factor.scale);
-  const __mmask16 low = first_of_16(length), high = first_of_16(length - 16);
-  for (int64_t line = 0; line < kBlock; ++line) {
-    __m512 a = _mm512_setzero_ps(), b = a;
-    if (line < lines && factor.fp32 != nullptr) {
-      const float* source = factor.fp32 + first + line * stride;
+/// A block of 32 x 32 values of a factor, along the direction in which they are contiguous. `lines` x `length` of them exist.
+struct FactorBlock {
+  const Factor& factor;
+  int64_t first, stride, lines, length;
+
+  /// 32 values, rounded after scaling; zeros for those that do not exist.
+  GRAFT_TILES_INLINE __m512i line(int64_t number) const {
+    if (number >= lines) return _mm512_setzero_si512();
+    const __mmask16 low = first_of_16(length), high = first_of_16(length - 16);
+    __m512 a, b;
+    if (factor.fp32 != nullptr) {
+      const float* source = factor.fp32 + first + number * stride;
       a = _mm512_maskz_loadu_ps(low, source);
       b = _mm512_maskz_loadu_ps(high, source + 16);
-    } else if (line < lines) {
-      const uint16_t* source = factor.bf16 + first + line * stride;
+    } else {
+      const uint16_t* source = factor.bf16 + first + number * stride;
       a = widen_bfloat16(_mm256_maskz_loadu_epi16(low, source));
       b = widen_bfloat16(_mm256_maskz_loadu_epi16(high, source + 16));
     }
-    _mm512_store_si512(block + line * kBlock, round_to_bfloat16(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale)));
+    const __m512 scale = _mm512_set1_ps(factor.scale);
+    return round_to_bfloat16(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
+  }
+};
+
+/// Lines are outputs: a pair of inputs moves as one.
+GRAFT_TILES void pack_lines(const FactorBlock& block, uint16_t* packed) {
+  for (int64_t tile = 0; tile < 2; ++tile) {
+    __m512i rows[16];
+    for (int64_t i = 0; i < 16; ++i) rows[i] = block.line(16 * tile + i);
+    transpose_16(rows, packed + tile * kTileSize);
+  }
+}
+
+/// Lines are inputs: the pairs come from two of them.
+GRAFT_TILES void pack_lines_transposed(const FactorBlock& block, uint16_t* packed) {
+  for (int64_t pair = 0; pair < 16; ++pair) {
+    const Pairs pairs = interleave(block.line(2 * pair), block.line(2 * pair + 1));
+    _mm512_store_si512(packed + 32 * pair, pairs.first);
+    _mm512_store_si512(packed + kTileSize + 32 * pair, pairs.second);
   }
 }
 
@@ -170,18 +193,14 @@ GRAFT_TILES void expand_panel(const StoredWeight& stored, int64_t in, int64_t ou
   }
 }
 
-GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, Range blocks, uint16_t* packed) {
-  alignas(64) uint16_t scratch[kBlockSize];
-  for (int64_t row = blocks.begin * kBlock; row < blocks.end * kBlock; row += kBlock) {
-    for (int64_t column = 0; column < columns; column += kBlock) {
+GRAFT_TILES void pack_factor(const Factor& factor, int64_t rows, int64_t columns, const Panel& panel, uint16_t* packed) {
+  for (int64_t row = panel.outputs.begin * kBlock; row < panel.outputs.end * kBlock; row += kBlock) {
+    for (int64_t column = panel.steps.begin * kBlock; column < panel.steps.end * kBlock; column += kBlock, packed += kBlockSize) {
       const int64_t first = row * factor.row_stride + column * factor.column_stride;
-      uint16_t* block = packed + ((row / kBlock - blocks.begin) * blocks_for(columns) + column / kBlock) * kBlockSize;
       if (factor.column_stride == 1) {
-        convert_block(factor, first, factor.row_stride, rows - row, columns - column, scratch);
-        pack_block(scratch, kBlock, block);
+        pack_lines({factor, first, factor.row_stride, rows - row, columns - column}, packed);
       } else {
-        convert_block(factor, first, factor.column_stride, columns - column, rows - row, scratch);
-        pack_block_transposed(scratch, kBlock, block);
+        pack_lines_transposed({factor, first, factor.column_stride, columns - column, rows - row}, packed);
       }
     }
   }

@@ -105,10 +105,8 @@ GRAFT_TILES_INLINE void transpose_in_lanes(__m512i* rows) {
   rows[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/// Transposes 16 x 16 values of 4 bytes (fp32, or pairs of bf16) into one tile of 1 KiB, or to rows further apart.
-GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, void* tile, int64_t tile_stride = kTileBytes) {
-  __m512i rows[16];
-  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(static_cast<const char*>(source) + i * stride_bytes);
+/// Transposes 16 x 16 values of 4 bytes (fp32, or pairs of bf16) into one tile of 1 KiB, or to rows further apart. Changes `rows`.
+GRAFT_TILES_INLINE void transpose_16(__m512i* rows, void* tile, int64_t tile_stride = kTileBytes) {
   for (int i = 0; i < 16; i += 4) transpose_in_lanes(rows + i);
   // Register i + j holds columns j, j + 4, j + 8 and j + 12 of rows i to i + 3; bring the four groups of rows together.
   char* lines = static_cast<char*>(tile);
@@ -120,6 +118,11 @@ GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, v
     _mm512_storeu_si512(lines + tile_stride * (j + 8), _mm512_shuffle_i32x4(a, c, 0xdd));
     _mm512_storeu_si512(lines + tile_stride * (j + 12), _mm512_shuffle_i32x4(b, d, 0xdd));
   }
+}
+GRAFT_TILES_INLINE void transpose_16(const void* source, int64_t stride_bytes, void* tile) {
+  __m512i rows[16];
+  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(static_cast<const char*>(source) + i * stride_bytes);
+  transpose_16(rows, tile);
 }
 
 /// The first `count` (clamped to 0..32 or 0..16) of 32 or 16 lanes.

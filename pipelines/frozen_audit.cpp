@@ -24,6 +24,16 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
+uint64_t hash_samples(std::span<const std::byte> bytes) {
+  if (bytes.size() <= kBlock * kBlocks) return hash_bytes(bytes);
+  uint64_t result = 0;
+  for (size_t block = 0; block < kBlocks; ++block) {
+    const size_t at = (bytes.size() - kBlock) / (kBlocks - 1) * block;
+    result = hash_bytes(bytes.subspan(block + 1 == kBlocks ? bytes.size() - kBlock : at, kBlock), result);
+  }
+  return result;
+}
+
 }  // namespace
 
 uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
@@ -48,33 +58,28 @@ uint64_t hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
   return hash;
 }
 
-FrozenAudit::FrozenAudit(std::vector<std::pair<std::string, at::Tensor>> tensors, int64_t whole_below_bytes)
+FrozenAudit::FrozenAudit(std::vector<FrozenTensor> tensors, int64_t whole_below_bytes)
     : tensors_(std::move(tensors)) {
   uint64_t total = 0;
-  for (const auto& [name, tensor] : tensors_) {
-    GRAFT_ASSERT(tensor.is_contiguous());
-    total += tensor.nbytes();
+  for (const auto& frozen : tensors_) {
+    GRAFT_ASSERT(frozen.tensor.is_contiguous());
+    total += frozen.tensor.nbytes();
   }
   whole_ = total <= static_cast<uint64_t>(whole_below_bytes);
-  for (const auto& [name, tensor] : tensors_) hashes_.push_back(hash(tensor));
+  for (const auto& frozen : tensors_) hashes_.push_back(hash(frozen));
 }
 
-uint64_t FrozenAudit::hash(const at::Tensor& tensor) const {
-  const auto here = tensor.cpu();  // itself, where it lies there
-  const auto bytes = bytes_of(here);
-  if (whole_ || bytes.size() <= kBlock * kBlocks) return hash_bytes(bytes);
-  uint64_t result = 0;
-  for (size_t block = 0; block < kBlocks; ++block) {
-    const size_t at = (bytes.size() - kBlock) / (kBlocks - 1) * block;
-    result = hash_bytes(bytes.subspan(block + 1 == kBlocks ? bytes.size() - kBlock : at, kBlock), result);
-  }
+uint64_t FrozenAudit::hash(const FrozenTensor& frozen) const {
+  const auto here = frozen.tensor.cpu();  // itself, where it lies there
+  const uint64_t result = whole_ ? hash_bytes(bytes_of(here)) : hash_samples(bytes_of(here));
+  if (frozen.let_go) frozen.let_go();
   return result;
 }
 
 std::vector<std::string> FrozenAudit::changed() const {
   std::vector<std::string> names;
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    if (hash(tensors_[i].second) != hashes_[i]) names.push_back(tensors_[i].first);
+    if (hash(tensors_[i]) != hashes_[i]) names.push_back(tensors_[i].name);
   }
   return names;
 }

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
+
+#include "pipelines/frozen_tensor.h"
 
 namespace graft::pipelines {
 
@@ -16,10 +15,11 @@ namespace graft::pipelines {
 /// `whole_below_bytes`, else of 16 blocks of 4 KiB spread evenly over each tensor, first and last included. A stray
 /// update changes nearly every element, so samples find it; a change of a few bytes between samples of a large model
 /// goes unnoticed.
-/// Cost     a few milliseconds for sampled models. Holds the tensors alive.
+/// Cost     a few milliseconds for sampled models. Holds the tensors alive, and lets go of each when it was read: around a sample the system
+///          maps 64 KiB of a file, so that all samples together would keep most of it in memory.
 class FrozenAudit {
  public:
-  explicit FrozenAudit(std::vector<std::pair<std::string, at::Tensor>> tensors, int64_t whole_below_bytes = 64 << 20);
+  explicit FrozenAudit(std::vector<FrozenTensor> tensors, int64_t whole_below_bytes = 64 << 20);
 
   /// Names of tensors whose bytes differ from those at construction.
   std::vector<std::string> changed() const;
@@ -27,9 +27,9 @@ class FrozenAudit {
   void verify(const std::string& when) const;
 
  private:
-  uint64_t hash(const at::Tensor& tensor) const;
+  uint64_t hash(const FrozenTensor& frozen) const;
 
-  std::vector<std::pair<std::string, at::Tensor>> tensors_;
+  std::vector<FrozenTensor> tensors_;
   std::vector<uint64_t> hashes_;
   bool whole_ = true;
 };

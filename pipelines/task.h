@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/frozen_tensor.h"
+
 namespace graft::pipelines {
 
 using Metrics = std::map<std::string, double>;
@@ -42,7 +44,7 @@ class TrainTask {
   virtual Metrics evaluate() { return {}; }
   virtual std::vector<ParameterGroup> trainable_parameters() = 0;
   /// Tensors that training must not change; train() samples their bytes at the start and fails if they differ later.
-  virtual std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() { return {}; }
+  virtual std::vector<FrozenTensor> frozen_tensors() { return {}; }
   /// Called after each optimizer step; true if parameters were replaced and optimizer state must be rebuilt.
   virtual bool after_step(int64_t) { return false; }
   /// True if a trainable tensor may have a zero gradient for many steps; then that is no error.

@@ -35,6 +35,9 @@ class DenseLinear final : public FrozenLinear {
     if (!made) backward_.reset();
   }
   at::Tensor as_stored() const override { return weight_; }
+  void let_stored_go() const override {
+    if (let_go_ && (forward_.defined() || on_device_.defined())) let_go_();
+  }
 
  protected:
   void expand(int64_t begin, int64_t count, at::Tensor& to) const override { to.copy_(weight_.narrow(0, begin, count)); }

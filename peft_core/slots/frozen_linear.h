@@ -51,6 +51,8 @@ class FrozenLinear {
   virtual void choose_second_packing(bool /*made*/) const {}
   /// The stored tensor itself where the weight is one (dense); undefined for quantised weights. For audits.
   virtual at::Tensor as_stored() const { return {}; }
+  /// For those who have read as_stored(): memory of the file that products do not read any more is given back again.
+  virtual void let_stored_go() const {}
   virtual bool lossless() const { return true; }  ///< false: writing a changed weight back loses precision (NF4, blocks)
 
  protected:

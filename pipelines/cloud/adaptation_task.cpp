@@ -181,13 +181,14 @@ std::vector<ParameterGroup> AdaptationTask::trainable_parameters() {
   return groups;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> AdaptationTask::frozen_tensors() {
-  std::vector<std::pair<std::string, at::Tensor>> frozen;
+std::vector<FrozenTensor> AdaptationTask::frozen_tensors() {
+  std::vector<FrozenTensor> frozen;
   const auto& places = clip_.model().places();
   for (const auto* slot : places.linears)
-    if (const auto stored = slot->base()->as_stored(); stored.defined()) frozen.emplace_back(slot->name() + ".weight", stored);
+    if (const auto stored = slot->base()->as_stored(); stored.defined())
+      frozen.push_back({slot->name() + ".weight", stored, [base = slot->base()] { base->let_stored_go(); }});
   for (const auto& slot : places.parameters)
-    if (!slot.tensor->requires_grad()) frozen.emplace_back(slot.name, *slot.tensor);
+    if (!slot.tensor->requires_grad()) frozen.push_back({slot.name, *slot.tensor});
   return frozen;
 }
 

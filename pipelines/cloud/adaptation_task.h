@@ -41,7 +41,7 @@ class AdaptationTask final : public TrainTask {
   /// held_out_loss, held_out_accuracy; source_accuracy, target_entropy (mean over all clouds of the entropy of the prediction).
   Metrics evaluate() override;
   std::vector<ParameterGroup> trainable_parameters() override;
-  std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() override;
+  std::vector<FrozenTensor> frozen_tensors() override;
   std::vector<std::pair<std::string, at::Tensor>> start_tensors() override;
   void begin(int64_t total_steps) override;
   void before_step(int64_t step, double gradient_scale) override;

@@ -94,12 +94,13 @@ std::vector<ParameterGroup> LanguageTask::trainable_parameters() {
   return groups;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> LanguageTask::frozen_tensors() {
-  std::vector<std::pair<std::string, at::Tensor>> frozen;
+std::vector<FrozenTensor> LanguageTask::frozen_tensors() {
+  std::vector<FrozenTensor> frozen;
   for (const auto& [name, matrix] : language_.model->frozen_matrices())
-    if (const auto stored = matrix->as_stored(); stored.defined()) frozen.emplace_back(name + ".weight", stored);
+    if (const auto stored = matrix->as_stored(); stored.defined())
+      frozen.push_back({name + ".weight", stored, [matrix = matrix] { matrix->let_stored_go(); }});
   for (const auto& slot : language_.model->places().parameters)
-    if (!slot.tensor->requires_grad()) frozen.emplace_back(slot.name, *slot.tensor);
+    if (!slot.tensor->requires_grad()) frozen.push_back({slot.name, *slot.tensor});
   return frozen;
 }
 

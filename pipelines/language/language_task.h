@@ -42,7 +42,7 @@ class LanguageTask final : public TrainTask {
   MicroStep accumulate_gradients(int64_t step, int64_t micro, double loss_scale) override;
   Metrics evaluate() override;
   std::vector<ParameterGroup> trainable_parameters() override;
-  std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() override;
+  std::vector<FrozenTensor> frozen_tensors() override;
   std::vector<std::pair<std::string, at::Tensor>> start_tensors() override;
   void begin(int64_t total_steps) override { language_.attachment->begin_training(total_steps); }
   void before_step(int64_t step, double gradient_scale) override { language_.attachment->before_step(step, gradient_scale); }

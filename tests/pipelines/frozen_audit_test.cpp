@@ -29,6 +29,15 @@ TEST(FrozenAudit, SamplesALargeModelAndStillSeesAnUpdate) {
   EXPECT_EQ(audit.changed().size(), 2u);
 }
 
+TEST(FrozenAudit, LetsGoOfEachTensorWhenItWasRead) {
+  std::vector<std::string> gone;
+  const FrozenAudit audit({{"kept", at::zeros({3})}, {"first", at::zeros({3}), [&] { gone.push_back("first"); }},
+                           {"second", at::zeros({5}), [&] { gone.push_back("second"); }}});
+  EXPECT_EQ(gone, (std::vector<std::string>{"first", "second"}));
+  audit.verify("step 1");
+  EXPECT_EQ(gone.size(), 4u);
+}
+
 TEST(FrozenAudit, HashDependsOnEveryByteItsPlaceAndTheLength) {
   std::vector<std::byte> bytes(77);
   const auto base = hash_bytes(bytes);

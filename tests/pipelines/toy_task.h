@@ -22,7 +22,7 @@ class ToyTask : public pipelines::TrainTask {
   int64_t target_count(int64_t, int64_t) override { return rows_; }
   pipelines::MicroStep accumulate_gradients(int64_t step, int64_t micro, double loss_scale) override;
   std::vector<pipelines::ParameterGroup> trainable_parameters() override;
-  std::vector<std::pair<std::string, at::Tensor>> frozen_tensors() override { return {{"frozen", frozen_}}; }
+  std::vector<pipelines::FrozenTensor> frozen_tensors() override { return {{"frozen", frozen_}}; }
   pipelines::Metrics evaluate() override;
   void save(const std::string& run_dir) override;
 

@@ -76,14 +76,14 @@ class Modes : public ::testing::TestWithParam<CloudMode> {};
 TEST_P(Modes, EveryTrainableTensorIsReachedAndChangesAndTheModelDoesNot) {
   const Learner setup(config_of(GetParam()));
   std::vector<at::Tensor> frozen;
-  for (const auto& [name, tensor] : setup.task->frozen_tensors()) frozen.push_back(tensor.clone());
+  for (const auto& one : setup.task->frozen_tensors()) frozen.push_back(one.tensor.clone());
   const auto before = setup.copies();
   train(*setup.task, steps(4));
   const auto trained = setup.trained();
   for (size_t i = 0; i < trained.size(); ++i) EXPECT_FALSE(at::equal(before[i], trained[i].second)) << trained[i].first;
   const auto after = setup.task->frozen_tensors();
   ASSERT_GT(frozen.size(), 40u);
-  for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(at::equal(frozen[i], after[i].second)) << after[i].first;
+  for (size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(at::equal(frozen[i], after[i].tensor)) << after[i].name;
 }
 
 TEST_P(Modes, AResumedRunHasTheSameBits) {

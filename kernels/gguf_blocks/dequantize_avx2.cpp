@@ -50,14 +50,12 @@ GRAFT_AVX2 inline void shifted16(__m128i codes, __m256 scale, __m256 offset, Out
   store16(_mm256_add_ps(_mm256_mul_ps(first, scale), offset), _mm256_add_ps(_mm256_mul_ps(second, scale), offset), out);
 }
 
-/// 32 codes times a scale, or one for each half.
+/// 32 codes times a scale for each half.
 template <class Out>
 GRAFT_AVX2 inline void scaled32(__m256i codes, float first, float second, Out* out) {
   scaled16(low16(codes), _mm256_set1_ps(first), out);
   scaled16(high16(codes), _mm256_set1_ps(second), out + 16);
 }
-template <class Out>
-GRAFT_AVX2 inline void scaled32(__m256i codes, float scale, Out* out) { scaled32(codes, scale, scale, out); }
 
 template <class Out>
 GRAFT_AVX2 inline void shifted32(__m256i codes, float scale, float offset, Out* out) {

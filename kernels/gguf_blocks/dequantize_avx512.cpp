@@ -22,7 +22,6 @@ GRAFT_EXPAND inline void store32(__m512 first, __m512 second, uint16_t* out) {
 GRAFT_EXPAND inline void scaled32(__m256i codes, float first, float second, uint16_t* out) {
   store32(_mm512_mul_ps(weights16(low16(codes)), _mm512_set1_ps(first)), _mm512_mul_ps(weights16(high16(codes)), _mm512_set1_ps(second)), out);
 }
-GRAFT_EXPAND inline void scaled32(__m256i codes, float scale, uint16_t* out) { scaled32(codes, scale, scale, out); }
 
 /// The product is exact (11 bits of a half, 6 of a group's scale, 5 of a code), so that one rounding gives what the reference's two do.
 GRAFT_EXPAND inline void shifted32(__m256i codes, float scale, float offset, uint16_t* out) {

@@ -9,6 +9,9 @@
 namespace graft::kernels::detail {
 namespace {
 
+template <class Out>
+GRAFT_EXPAND inline void scaled32(__m256i codes, float scale, Out* out) { scaled32(codes, scale, scale, out); }
+
 struct Q8_0 {
   static constexpr size_t kElements = 32, kBytes = 34;
   static bool finite(const uint8_t* b) { return finite_half(b); }

@@ -21,8 +21,8 @@ struct Plan {
 };
 
 /// Measured on a processor with 48 KiB of first and 2 MiB of second cache. Where chunks end depends on the length of the reduction only,
-/// since sums round differently elsewhere. `made`: panels are not there but made by the thread.
-Plan plan_for(const PackedLinear& p, bool made, int64_t outputs) {
+/// since sums round differently elsewhere.
+Plan plan_for(const PackedLinear& p, int64_t outputs) {
   constexpr int64_t kPanelBytes = 900 << 10, kLongestChunk = 16, kWidePanel = 12, kMacroBlock = 16, kMadeGroup = 64;
   const int64_t steps = std::max<int64_t>(blocks_for(p.in), 1);
   const int64_t chunks = steps <= 20 ? 1 : (steps + kLongestChunk - 1) / kLongestChunk, chunk = (steps + chunks - 1) / chunks;
@@ -31,7 +31,7 @@ Plan plan_for(const PackedLinear& p, bool made, int64_t outputs) {
   if (chunks == 1 || panel >= std::min(outputs, kWidePanel)) return {chunk, panel, 1};
   // or, where it would be so narrow that x had to be read too often, panels of one chunk beside many unfinished sums. Made panels
   // are made again for every group of rows: for them more unfinished sums, though they leave the second cache, cost less.
-  return {chunk, kMacroBlock, made ? kMadeGroup : kMacroBlock};
+  return {chunk, kMacroBlock, needs_panels(p) ? kMadeGroup : kMacroBlock};
 }
 
 /// What one thread computes: blocks of outputs times blocks of rows.
@@ -58,8 +58,8 @@ template <class Tiles>
 class ShareProduct {
  public:
   ShareProduct(const PackedLinear& p, const Factor* factor, const Share& share, Scratch& scratch)
-      : p_(p), factor_(factor), share_(share), scratch_(scratch), steps_(blocks_for(p.in)),
-        plan_(plan_for(p, makes_panels(), share.outputs.end - share.outputs.begin)) {}
+      : p_(p), factor_(factor), share_(share), plan_(plan_for(p, share.outputs.end - share.outputs.begin)), scratch_(scratch),
+        steps_(blocks_for(p.in)) {}
 
   GRAFT_TILES void run() {
     if (p_.rank > 0) {
@@ -72,10 +72,10 @@ class ShareProduct {
     scratch_.block.reserve(kBlockSize);
     const int64_t group_size = std::min(plan_.group, share_.rows.end - share_.rows.begin);
     if (chunked()) scratch_.sums.reserve(static_cast<size_t>(plan_.panel * group_size * kBlockSize));
-    if (makes_panels()) {
+    if (needs_panels(p_)) {
       scratch_.panel.reserve(static_cast<size_t>(std::min(plan_.panel, outputs()) * (whole_panels() ? steps_ : plan_.chunk) * kBlockSize));
     }
-    if (makes_panels() && p_.weight == nullptr && factor_ == nullptr) scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
+    if (p_.weight == nullptr && factor_ == nullptr) scratch_.expansion.reserve(static_cast<size_t>(expansion_size(p_.stored)));
     for (int64_t panel = share_.outputs.begin; panel < share_.outputs.end; panel += plan_.panel) {
       const Range outputs{panel, std::min(panel + plan_.panel, share_.outputs.end)};
       if (whole_panels()) take_panel(outputs, {0, steps_});
@@ -94,14 +94,13 @@ class ShareProduct {
 
  private:
   bool chunked() const { return plan_.chunk < steps_; }
-  bool makes_panels() const { return factor_ != nullptr || needs_panels(p_); }
   /// A panel goes over the whole reduction, so that all rows use it.
   bool whole_panels() const { return plan_.group == 1; }
   int64_t outputs() const { return share_.outputs.end - share_.outputs.begin; }
 
   /// Makes the weights of these outputs and steps the ones that set_weights() finds.
   GRAFT_TILES void take_panel(const Range& outputs, const Range& steps) {
-    if (!makes_panels()) {
+    if (!needs_panels(p_)) {
       panel_ = {p_.weight + outputs.begin * steps_ * kBlockSize, steps_, outputs.begin, 0};
       return;
     }
@@ -209,11 +208,11 @@ class ShareProduct {
   }
 
   const PackedLinear& p_;
-  const Factor* factor_;  ///< in the place of the weight, or null
+  const Factor* factor_;  ///< what panels are made of if p_ has no weight, or null
   const Share share_;
+  const Plan plan_;
   Scratch& scratch_;
   const int64_t steps_;
-  const Plan plan_;
   /// Packed weights from some output and step on, `steps` blocks an output.
   struct Weights {
     const uint16_t* blocks = nullptr;
@@ -242,7 +241,7 @@ Share share_of(const PackedLinear& p, int64_t thread, int64_t threads) {
   return {part_of(outputs, thread % across, across), part_of(rows, thread / across, threads / across)};
 }
 
-/// With `factor` it takes the place of the weight.
+/// `factor` takes the place of a weight that p does not have.
 template <class Tiles>
 void linear(const PackedLinear& p, const Factor* factor = nullptr) {
   constexpr int64_t kWorthwhile = 1 << 19;  // products below this are done before a second thread has started

@@ -98,6 +98,8 @@ KernelUse highway_use(std::string name) {
 
 }  // namespace
 
+bool bfloat16_pays() { return has_fast_bfloat16() || tiles_pay(); }
+
 std::vector<KernelUse> kernel_uses() {
   return {
       use_of("packed products", detail::packed_linear_variants(), true),

@@ -13,6 +13,10 @@ struct KernelUse {
   std::vector<std::string> others;  ///< variants that were built and are not used
 };
 
+/// True where computing in bf16 is no slower than in fp32: with 16-bit products of the processor's own, or on tiles that widen what they load
+/// (fma_tiles.h). It takes half the memory. Throws as cpu_features() does.
+bool bfloat16_pays();
+
 /// All kernels, one line each. Throws as cpu_features() does.
 std::vector<KernelUse> kernel_uses();
 

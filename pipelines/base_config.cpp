@@ -2,8 +2,8 @@
 
 #include <map>
 
-#include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
+#include "kernels/kernel_list.h"
 #include "peft_core/base/text_distance.h"
 
 namespace graft::pipelines {
@@ -32,7 +32,7 @@ peft::BaseStorage base_storage(const BaseConfig& config, at::ScalarType stored) 
   const bool full = config.dtype == "fp32" || (storage.dtype == at::kFloat && storage.quantize == Quantize::kNone);
   storage.compute = chosen<at::ScalarType>(
       "base.compute", config.compute,
-      {{"auto", !full && kernels::has_fast_bfloat16() ? at::kBFloat16 : at::kFloat}, {"bf16", at::kBFloat16}, {"fp32", at::kFloat}});
+      {{"auto", !full && kernels::bfloat16_pays() ? at::kBFloat16 : at::kFloat}, {"bf16", at::kBFloat16}, {"fp32", at::kFloat}});
   return storage;
 }
 

@@ -31,8 +31,8 @@ void print_processor() {
   line("  AVX-512", fmt::format("{}, with bf16 products: {}", yes_no(cpu.avx512), yes_no(cpu.avx512_bf16)));
   line("  AMX bf16", yes_no(cpu.amx_bf16));
   if (const char* limit = std::getenv("GRAFT_CPU")) line("  GRAFT_CPU", std::string(limit) + ": kernels use no more than that");
-  line("  computes in", graft::kernels::has_fast_bfloat16() ? "bf16 for 16-bit and quantised weights, fp32 for fp32 weights"
-                                                            : "fp32; weights may be held in 16 or fewer bits");
+  line("  computes in", graft::kernels::bfloat16_pays() ? "bf16 for 16-bit and quantised weights, fp32 for fp32 weights"
+                                                        : "fp32; weights may be held in 16 or fewer bits");
 }
 
 void print_kernels() {

@@ -38,16 +38,18 @@ void measure_case(Bench& bench, const Case& of) {
   const auto q = leaf(kHeads), k = leaf(kKeyHeads), v = leaf(kKeyHeads);
   const auto g = random_tensor(q.sizes(), bench.dtype);
   const std::vector<at::Tensor> inputs = {q, k, v};
+  const auto their_leaf = [&](const at::Tensor& x) { return x.detach().to(bench.libtorch_dtype).requires_grad_(); };
+  const std::vector<at::Tensor> their_inputs = {their_leaf(q), their_leaf(k), their_leaf(v)};
+  const auto their_g = g.to(bench.libtorch_dtype);
   const std::vector<int32_t> lengths(static_cast<size_t>(of.sequences), static_cast<int32_t>(of.length));
   const ops::AttentionShape shape{.scale = 1 / std::sqrt(static_cast<double>(kWidth))};
   const auto ours = [&] { return ops::attention(q, k, v, lengths, shape); };
-  const auto repeated = [&] { with_libtorch(of, q, k, v, Groups::kRepeatKeys); };
-  const auto own = [&] { with_libtorch(of, q, k, v, Groups::kOperatorsOwn); };
-  const bool repeats = best_of(3, repeated) < best_of(3, own);
-  const auto theirs = [&] { return with_libtorch(of, q, k, v, repeats ? Groups::kRepeatKeys : Groups::kOperatorsOwn); };
+  const auto with = [&](Groups groups) { return with_libtorch(of, their_inputs[0], their_inputs[1], their_inputs[2], groups); };
+  const bool repeats = best_of(3, [&] { with(Groups::kRepeatKeys); }) < best_of(3, [&] { with(Groups::kOperatorsOwn); });
+  const auto theirs = [&] { return with(repeats ? Groups::kRepeatKeys : Groups::kOperatorsOwn); };
   const auto our_out = ours(), their_out = theirs();
   expect_alike("attention " + of.name(), our_out, their_out, kRoundings);
-  const auto our_gradients = gradients(our_out, inputs, g), their_gradients = gradients(their_out, inputs, g);
+  const auto our_gradients = gradients(our_out, inputs, g), their_gradients = gradients(their_out, their_inputs, their_g);
   for (size_t i = 0; i < inputs.size(); ++i) expect_alike("gradient of attention " + of.name(), our_gradients[i], their_gradients[i], kRoundings);
 
   const double forward = 2 * of.flops(), backward = 5 * of.flops();
@@ -55,7 +57,7 @@ void measure_case(Bench& bench, const Case& of) {
                     .least_seconds = forward / bench.ceilings.products(), .target = kForwardTarget,
                     .note = repeats ? "theirs with keys repeated" : "theirs with enable_gqa"});
   bench.report.add({.name = of.name() + ", backward",
-                    .turns = in_turns({[&] { gradients(our_out, inputs, g); }}, {[&] { gradients(their_out, inputs, g); }}, bench.budget),
+                    .turns = in_turns({[&] { gradients(our_out, inputs, g); }}, {[&] { gradients(their_out, their_inputs, their_g); }}, bench.budget),
                     .work = backward, .least_seconds = backward / bench.ceilings.products(), .target = kBackwardTarget});
 }
 

@@ -16,7 +16,8 @@ struct Bench {
   const Ceilings& ceilings;
   Budget budget;
   bool quick;
-  at::ScalarType dtype;  ///< bf16 where that is fast, else fp32; of both sides
+  at::ScalarType dtype;           ///< of our side, and of both where they share their operands: bf16 where that pays, else fp32
+  at::ScalarType libtorch_dtype;  ///< of LibTorch's side: bf16 where the processor has such products, else fp32
 };
 
 // Each prints one or more tables.

@@ -23,16 +23,17 @@ void measure_shape(Bench& bench, const std::string& name, int64_t width, int64_t
   const ops::HeadRows rows = [&](int64_t begin, int64_t count) { return head->rows(begin, count, bench.dtype); };
   const auto one = at::ones({}, at::kFloat);
   const auto ours = [&] { return gradients(ops::head_loss(hidden, targets, vocabulary, rows), {hidden}, one).front(); };
-  const auto values = hidden.detach();
-  const int64_t chunk = best_chunk(values, weight, targets);
-  const auto theirs = [&] { return head_with_libtorch(values, weight, targets, chunk); };
+  const auto values = hidden.detach().to(bench.libtorch_dtype), their_weight = weight.to(bench.libtorch_dtype);
+  const int64_t chunk = best_chunk(values, their_weight, targets);
+  const auto theirs = [&] { return head_with_libtorch(values, their_weight, targets, chunk); };
   const auto expected = theirs();
   expect_alike("loss of " + name, ops::head_loss(hidden, targets, vocabulary, rows), expected.nll.sum(), 0.001);
   expect_alike("gradient of " + name, ours(), expected.gradient, kRoundings);
 
   const double flops = 4.0 * kRows * static_cast<double>(width * vocabulary);
   const auto scratch = static_cast<double>(ops::head_loss_bytes(kRows, width, vocabulary, bench.dtype));
-  const double logits = static_cast<double>(chunk * vocabulary) * 6;  // a chunk's logits in fp32 and in bf16
+  // A chunk's logits in fp32 and in their own dtype.
+  const double logits = static_cast<double>(chunk * vocabulary) * (4.0 + static_cast<double>(values.element_size()));
   bench.report.add({.name = fmt::format("{} x {} x {}", kRows, width, vocabulary),
                     .turns = in_turns({ours}, {theirs}, {bench.budget.seconds, std::min(bench.budget.least_rounds, 3)}), .work = flops,
                     .least_seconds = flops / bench.ceilings.products(), .target = kTarget,

@@ -97,7 +97,7 @@ void measure(const Options& options) {
   report.print_ceilings(ceilings);
   peft::use_block_cache();  // for both sides, as in our programs: without it the clearing of pages hides the arithmetic
   Bench bench{report, ceilings, options.quick ? Budget{0.25, 3} : Budget{1.2, 5}, options.quick,
-              kernels::has_fast_bfloat16() ? at::kBFloat16 : at::kFloat};
+              kernels::bfloat16_pays() ? at::kBFloat16 : at::kFloat, kernels::has_fast_bfloat16() ? at::kBFloat16 : at::kFloat};
   for (const auto& part : kParts) {
     if (options.only.empty() ? !part.on_request_only : options.only == part.name) part.measure(bench);
   }

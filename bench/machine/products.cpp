@@ -75,9 +75,10 @@ constexpr double kRoundings = 0.01;
 Turns beside_libtorch(Bench& bench, const Shape& shape, bool forward) {
   const auto weight = random_tensor({shape.out, shape.in}, bench.dtype, 0.05);
   const auto x = random_tensor({kRows, forward ? shape.in : shape.out}, bench.dtype);
+  const auto their_weight = weight.to(bench.libtorch_dtype), their_x = x.to(bench.libtorch_dtype);
   const auto linear = peft::dense_linear(weight);
   const auto ours = [&] { return forward ? linear->project(x) : linear->project_back(x); };
-  const auto theirs = [&] { return forward ? at::mm(x, weight.t()) : at::mm(x, weight); };
+  const auto theirs = [&] { return at::mm(their_x, forward ? their_weight.t() : their_weight); };
   expect_alike(shape.name, ours(), theirs(), kRoundings);
   return in_turns({ours}, {theirs}, bench.budget);
 }

@@ -66,10 +66,12 @@ bool fits_tiles(const AttentionProblem& problem) {
 }
 bool amx_supported(const AttentionProblem& problem) { return amx_tiles_supported() && fits_tiles(problem); }
 bool avx512_bf16_supported(const AttentionProblem& problem) { return dot_tiles_supported() && fits_tiles(problem); }
+bool avx2_supported(const AttentionProblem& problem) { return fma_tiles_supported() && fits_tiles(problem); }
 
-constexpr std::array<detail::AttentionVariant, 3> kVariants = {{
+constexpr std::array<detail::AttentionVariant, 4> kVariants = {{
     {"amx", amx_supported, detail::attention_forward_amx, detail::attention_backward_amx},
     {"avx512_bf16", avx512_bf16_supported, detail::attention_forward_avx512_bf16, detail::attention_backward_avx512_bf16},
+    {"avx2", avx2_supported, detail::attention_forward_avx2, detail::attention_backward_avx2},
     {"reference", always, attention_forward_reference, attention_backward_reference},
 }};
 

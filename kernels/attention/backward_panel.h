@@ -12,7 +12,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// So many panels, if the group of heads allows, are worked on together: their products add to the sums for the keys in one go, and
 /// loading and storing those sums takes longer than the products.
@@ -125,6 +125,6 @@ GRAFT_TILES_INLINE void add_to_keys(Tiles& tiles, const uint16_t* left, const ui
   }
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

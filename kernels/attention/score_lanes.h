@@ -9,7 +9,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// Which keys 32 queries see: those from first_seen to last_seen, both within the sequence.
 struct Visibility {
@@ -59,6 +59,6 @@ GRAFT_TILES_INLINE __m512 logarithm(__m512 x) {
   return _mm512_fmadd_ps(exponent, _mm512_set1_ps(0.693147181f), _mm512_mul_ps(series, z));
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

@@ -10,7 +10,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// 32 keys x 32 queries at `scores`, row by row <- keys · queriesᵀ; keys from copy_rows, queries from copy_columns.
 template <class Tiles>
@@ -43,6 +43,6 @@ GRAFT_TILES_INLINE void add_over_keys(Tiles& tiles, const uint16_t* transposed_r
   }
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

@@ -10,7 +10,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 constexpr int64_t kTile = 512;       ///< bf16 values of a tile
 constexpr int64_t kTileFloats = 256;  ///< fp32 values of a tile
@@ -142,6 +142,6 @@ GRAFT_TILES_INLINE void write_transposed(const float* left, const float* right, 
   }
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

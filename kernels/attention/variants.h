@@ -24,6 +24,9 @@ void attention_backward_amx(const AttentionProblem& problem, const AttentionGrad
 void attention_forward_avx512_bf16(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp);
 void attention_backward_avx512_bf16(const AttentionProblem& problem, const AttentionGradients& gradients);
 
+void attention_forward_avx2(const AttentionProblem& problem, HeadRows<uint16_t> out, float* log_sum_exp);
+void attention_backward_avx2(const AttentionProblem& problem, const AttentionGradients& gradients);
+
 /// The reference on contiguous doubles, so that its gradients can be held against differences. log_sum_exp (N, Hq).
 struct ExactAttention {
   const double *q, *k, *v;

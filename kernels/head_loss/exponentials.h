@@ -9,7 +9,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 GRAFT_TILES_INLINE __m512 probability(__m512 logit, __m512 shift) {
   return exp2_precise(_mm512_fmsub_ps(logit, _mm512_set1_ps(kLog2E), shift));
@@ -67,6 +67,6 @@ GRAFT_TILES_INLINE void take_pair(Waiting& waiting, Lanes& lanes) {
   waiting.pairs -= 1;
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

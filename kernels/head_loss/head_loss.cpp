@@ -20,9 +20,10 @@ constexpr int64_t kMostScratch = 64 << 20;
 
 constexpr bool always() { return true; }
 
-constexpr std::array<detail::HeadLossVariant, 3> kVariants = {{
+constexpr std::array<detail::HeadLossVariant, 4> kVariants = {{
     {"amx", amx_tiles_supported, detail::head_loss_amx},
     {"avx512_bf16", dot_tiles_supported, detail::head_loss_avx512_bf16},
+    {"avx2", fma_tiles_supported, detail::head_loss_avx2},
     {"portable", always, detail::head_loss_portable},
 }};
 

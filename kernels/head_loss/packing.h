@@ -10,7 +10,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 constexpr uint16_t kExponent = 0x7f80;  ///< all of a bf16 value's exponent bits, as NaN and infinity have them
 
@@ -69,6 +69,6 @@ GRAFT_TILES inline void pack_words(const uint16_t* words, int64_t stride, int64_
   }
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

@@ -12,7 +12,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// The words of one part in one round.
 struct PartWords {
@@ -179,6 +179,6 @@ GRAFT_TILES void run_block(Tiles& tiles, const PartWords& words, const uint16_t*
   if constexpr (kGradient) add_gradient(tiles, words, work.probabilities, sums);
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

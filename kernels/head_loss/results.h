@@ -14,7 +14,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// What the rows of a block need once all words were seen.
 struct BlockResult {
@@ -87,6 +87,6 @@ GRAFT_TILES inline void write_gradient(const HeadLoss& p, const BlockState& bloc
   }
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

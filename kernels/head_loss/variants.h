@@ -20,6 +20,7 @@ std::span<const HeadLossVariant> head_loss_variants();
 
 void head_loss_amx(const HeadLoss& problem);
 void head_loss_avx512_bf16(const HeadLoss& problem);
+void head_loss_avx2(const HeadLoss& problem);
 void head_loss_portable(const HeadLoss& problem);
 
 /// The plain version that defines the right answer; everything in double, results rounded once.

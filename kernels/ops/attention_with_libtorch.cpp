@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/dense_products.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/rows/attention_rows.h"
 
@@ -67,11 +68,11 @@ void forward_sequence(const Heads& heads, const AttentionShape& shape, const at:
   for (int64_t begin = 0; begin < tokens; begin += kQueryBlock) {
     const int64_t count = std::min(kQueryBlock, tokens - begin);
     const auto range = keys_of(shape, offset + begin, count, k.size(0));
-    auto scores = at::bmm(heads.queries(q, begin, count), keys.narrow(1, range.begin, range.count).transpose(1, 2));
+    auto scores = ops::bmm(heads.queries(q, begin, count), keys.narrow(1, range.begin, range.count).transpose(1, 2));
     auto statistics = at::empty({heads.key_heads, heads.group, count}, scores.options().dtype(at::kFloat));
     kernels::softmax_rows(element_of(scores), block_of(heads, shape, offset + begin, count, range), scores.mutable_data_ptr(),
                           statistics.mutable_data_ptr<float>());
-    heads.write_queries(at::bmm(scores, values.narrow(1, range.begin, range.count)), out, begin, count);
+    heads.write_queries(ops::bmm(scores, values.narrow(1, range.begin, range.count)), out, begin, count);
     if (lse.defined()) heads.write_statistics(statistics, lse, begin, count);
   }
 }
@@ -91,15 +92,15 @@ void backward_sequence(const Heads& heads, const AttentionShape& shape, const at
     const auto seen_keys = keys.narrow(1, range.begin, range.count), seen_values = values.narrow(1, range.begin, range.count);
     const auto queries = heads.queries(q, begin, count), gradient = heads.queries(g, begin, count);
 
-    auto p = at::bmm(queries, seen_keys.transpose(1, 2));
-    auto ds = at::bmm(gradient, seen_values.transpose(1, 2));
+    auto p = ops::bmm(queries, seen_keys.transpose(1, 2));
+    auto ds = ops::bmm(gradient, seen_values.transpose(1, 2));
     const auto block_lse = heads.statistics(lse, begin, count), block_delta = heads.statistics(delta, begin, count);
     kernels::softmax_rows_backward(element_of(p), block_of(heads, shape, begin, count, range), block_lse.const_data_ptr<float>(),
                                    block_delta.const_data_ptr<float>(), p.mutable_data_ptr(), ds.mutable_data_ptr());
 
-    to.dv.narrow(1, range.begin, range.count).add_(at::bmm(p.transpose(1, 2), gradient));
-    to.dk.narrow(1, range.begin, range.count).add_(at::bmm(ds.transpose(1, 2), queries));
-    heads.write_queries(at::bmm(ds, seen_keys), to.dq, begin, count);
+    to.dv.narrow(1, range.begin, range.count).add_(ops::bmm(p.transpose(1, 2), gradient));
+    to.dk.narrow(1, range.begin, range.count).add_(ops::bmm(ds.transpose(1, 2), queries));
+    heads.write_queries(ops::bmm(ds, seen_keys), to.dq, begin, count);
   }
 }
 

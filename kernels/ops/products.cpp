@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/ops/dense_products.h"
 #include "kernels/tiles/tiles.h"
 
 namespace graft::ops {
@@ -63,7 +64,7 @@ bool runs_on_tiles(at::ScalarType dtype) { return dtype == at::kBFloat16 && kern
 
 void add_terms(at::Tensor& y, const ProductTerms& terms) {
   if (terms.bias.defined()) y.add_(terms.bias);
-  if (terms.down.defined()) y.addmm_(terms.down, terms.up.to(y.scalar_type()).t(), 1, terms.scale);
+  if (terms.down.defined()) ops::addmm_(y, terms.down, terms.up.to(y.scalar_type()).t(), terms.scale);
 }
 
 int64_t packed_size(int64_t out, int64_t in, Side side) {
@@ -126,7 +127,7 @@ at::Tensor few_rows_product(const at::Tensor& x, const kernels::RowWeight& weigh
 
 at::Tensor narrow_product(const at::Tensor& x, const at::Tensor& a, double scale) {
   if (!runs_on_tiles(x)) {
-    auto down = at::mm(x, a.to(x.scalar_type()).t());
+    auto down = ops::mm(x, a.to(x.scalar_type()).t());
     return scale == 1.0 ? down : down.mul_(scale);
   }
   const auto rows = with_plain_rows(x);
@@ -138,12 +139,12 @@ at::Tensor narrow_product(const at::Tensor& x, const at::Tensor& a, double scale
 
 at::Tensor factor_gradient(const at::Tensor& narrow, const at::Tensor& wide, double scale) {
   if (runs_on_tiles(wide)) return gradient_on_tiles(narrow, wide, scale, /*transposed=*/false);
-  return at::mm(narrow.t(), wide).to(at::kFloat).mul_(scale);
+  return ops::mm(narrow.t(), wide).to(at::kFloat).mul_(scale);
 }
 
 at::Tensor factor_gradient_transposed(const at::Tensor& narrow, const at::Tensor& wide, double scale) {
   if (runs_on_tiles(wide)) return gradient_on_tiles(narrow, wide, scale, /*transposed=*/true);
-  return at::mm(wide.t(), narrow).to(at::kFloat).mul_(scale);
+  return ops::mm(wide.t(), narrow).to(at::kFloat).mul_(scale);
 }
 
 }  // namespace graft::ops

@@ -9,8 +9,8 @@
 
 namespace graft::ops {
 
-// The products of a frozen weight and of an adapter's thin factors, without autograd. bf16 runs on AMX or AVX512-BF16 where
-// there is one of them (kernels/packed_linear); everything else is LibTorch's.
+// The products of a frozen weight and of an adapter's thin factors, without autograd. bf16 runs on tiles where they pay
+// (kernels/packed_linear); everything else is LibTorch's.
 
 /// Which product of a frozen weight W (out, in): x Wᵀ or g W.
 enum class Side { kForward, kBackward };

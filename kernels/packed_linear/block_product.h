@@ -9,7 +9,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// A stretch of the reduction: both operands advance by 32 values a step.
 struct Segment {
@@ -80,6 +80,6 @@ GRAFT_TILES_INLINE void multiply(Tiles& tiles, const Segment& segment, int64_t o
   });
 }
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

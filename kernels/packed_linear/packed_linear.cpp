@@ -14,11 +14,13 @@ namespace {
 
 constexpr bool always() { return true; }
 
-constexpr std::array<detail::PackedLinearVariant, 3> kVariants = {{
+constexpr std::array<detail::PackedLinearVariant, 4> kVariants = {{
     {"amx", amx_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_amx,
      detail::narrow_product_amx, detail::factor_gradient_amx},
     {"avx512_bf16", dot_tiles_supported, detail::pack_weight_tiles, detail::pack_weight_transposed_tiles, detail::packed_linear_avx512_bf16,
      detail::narrow_product_avx512_bf16, detail::factor_gradient_avx512_bf16},
+    {"avx2", fma_tiles_supported, detail::pack_weight_avx2, detail::pack_weight_transposed_avx2, detail::packed_linear_avx2,
+     detail::narrow_product_avx2, detail::factor_gradient_avx2},
     {"portable", always, detail::pack_weight_portable, detail::pack_weight_transposed_portable, detail::packed_linear_portable,
      detail::narrow_product_portable, detail::factor_gradient_portable},
 }};

@@ -10,7 +10,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels::detail {
+namespace graft::kernels::detail::inline GRAFT_TILE_SPACE {
 
 /// A part of a weight: outputs' and inputs' blocks of 32. In packed order: [outputs][steps][one block].
 struct Panel {
@@ -29,6 +29,6 @@ int64_t expansion_size(const StoredWeight& stored);
 /// Expands a panel of the weight of a product with `in` and `out`.
 GRAFT_TILES void expand_panel(const StoredWeight& stored, int64_t in, int64_t out, const Panel& panel, uint16_t* scratch, uint16_t* packed);
 
-}  // namespace graft::kernels::detail
+}  // namespace graft::kernels::detail::inline GRAFT_TILE_SPACE
 
 #endif

@@ -49,4 +49,10 @@ void packed_linear_avx512_bf16(const PackedLinear& product);
 void narrow_product_avx512_bf16(const NarrowProduct& product);
 void factor_gradient_avx512_bf16(const FactorGradient& product);
 
+void pack_weight_avx2(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
+void pack_weight_transposed_avx2(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed);
+void packed_linear_avx2(const PackedLinear& product);
+void narrow_product_avx2(const NarrowProduct& product);
+void factor_gradient_avx2(const FactorGradient& product);
+
 }  // namespace graft::kernels::detail

@@ -6,7 +6,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels {
+namespace graft::kernels::inline GRAFT_TILE_SPACE {
 
 /// This thread's tile registers, from construction to destruction; objects on one thread must not nest, and every thread of a parallel
 /// region needs its own. A product is begin(), add() for each stretch of its reduction, finish().
@@ -110,6 +110,6 @@ class AmxTiles {
   SumTiles sums_{};
 };
 
-}  // namespace graft::kernels
+}  // namespace graft::kernels::inline GRAFT_TILE_SPACE
 
 #endif

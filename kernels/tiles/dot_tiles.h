@@ -8,7 +8,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels {
+namespace graft::kernels::inline GRAFT_TILE_SPACE {
 
 /// The products of AmxTiles by dot products of pairs: a register holds the sums of 16 columns of a row; to it goes one pair of the left
 /// operand, repeated, times 16 pairs of the right one. 8 rows x 32 columns stay in registers over all steps of an add(), 97 % of what
@@ -115,6 +115,6 @@ class DotTiles {
   bool fresh_ = true;
 };
 
-}  // namespace graft::kernels
+}  // namespace graft::kernels::inline GRAFT_TILE_SPACE
 
 #endif

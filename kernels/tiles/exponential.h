@@ -6,7 +6,7 @@
 
 #if GRAFT_HAS_TILES
 
-namespace graft::kernels {
+namespace graft::kernels::inline GRAFT_TILE_SPACE {
 
 constexpr float kLog2E = 1.44269504f;
 
@@ -30,6 +30,6 @@ GRAFT_TILES_INLINE __m512 exp2_rough(__m512 x) {
   return _mm512_scalef_ps(p, x);
 }
 
-}  // namespace graft::kernels
+}  // namespace graft::kernels::inline GRAFT_TILE_SPACE
 
 #endif

@@ -1,6 +1,7 @@
 #pragma once
 
-// What every kernel on blocks of bf16 tiles needs, whichever instructions multiply them: AMX (amx_tiles.h) or AVX512-BF16 (dot_tiles.h).
+// What every kernel on blocks of bf16 tiles needs, whichever instructions multiply them: AMX (amx_tiles.h), AVX512-BF16 (dot_tiles.h) or
+// AVX2 (fma_tiles.h).
 // Private to kernels/; a file that includes it compiles for any processor, since the instructions are allowed function by function with
 // GRAFT_TILES.
 
@@ -22,19 +23,37 @@ inline bool dot_tiles_supported() { return GRAFT_HAS_TILES != 0 && cpu_features(
 /// Asks the operating system for the tiles' state at its first call; AVX-512 with bf16 conversions is required beside them.
 inline bool amx_tiles_supported() { return dot_tiles_supported() && cpu_features().amx_bf16; }
 
-/// True where kernels on tiles beat LibTorch's products. With GRAFT_CPU=avx512 on a processor with AMX they do not: LibTorch's use it.
-inline bool tiles_pay() { return amx_tiles_supported() || (dot_tiles_supported() && !processor_features().amx_bf16); }
+/// AVX2 with fused products, which is all that fma_tiles.h needs.
+inline bool fma_tiles_supported() { return GRAFT_HAS_TILES != 0 && cpu_features().avx2; }
+
+/// True where kernels on tiles beat LibTorch's products. Where GRAFT_CPU keeps them from AMX or AVX-512 they do not: LibTorch's use it.
+inline bool tiles_pay() {
+  if (amx_tiles_supported()) return true;
+  if (dot_tiles_supported()) return !processor_features().amx_bf16;
+  return fma_tiles_supported() && !processor_features().avx512;
+}
 
 }  // namespace graft::kernels
 
 #if GRAFT_HAS_TILES
 
-/// Before a function or lambda body that uses tiles or AVX-512; the compiler itself never chooses AMX. Templates and inline functions from elsewhere stay as they are.
+/// Before a function or lambda body that uses tiles or vectors; the compiler itself never chooses AMX. Templates and inline functions from
+/// elsewhere stay as they are. What is compiled for both kinds of processor has a namespace for each.
+#if defined(GRAFT_TILES_ON_AVX2)
+#define GRAFT_TILES __attribute__((target("avx2,fma")))
+#define GRAFT_TILE_SPACE tiles_on_avx2
+#else
 #define GRAFT_TILES __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
+#define GRAFT_TILE_SPACE tiles_on_avx512
+#endif
 #define GRAFT_TILES_INLINE inline __attribute__((always_inline)) GRAFT_TILES
 #define GRAFT_TILES_LAMBDA __attribute__((always_inline)) GRAFT_TILES
 
-namespace graft::kernels {
+#if defined(GRAFT_TILES_ON_AVX2)
+#include "kernels/tiles/avx512_on_avx2.h"
+#endif
+
+namespace graft::kernels::inline GRAFT_TILE_SPACE {
 
 constexpr int64_t kTileRows = 16;   ///< rows of a tile, and columns of an fp32 tile
 constexpr int64_t kTileBytes = 64;  ///< bytes a row: 32 bf16 or 16 fp32
@@ -131,6 +150,6 @@ inline uint16_t first_of_16(int64_t count) {
   return static_cast<uint16_t>(count >= 16 ? 0xffffu : (count <= 0 ? 0u : (1u << count) - 1u));
 }
 
-}  // namespace graft::kernels
+}  // namespace graft::kernels::inline GRAFT_TILE_SPACE
 
 #endif

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "peft_core/methods/dropout.h"
@@ -35,7 +36,7 @@ struct DenseUpdateLinear : public torch::autograd::Function<DenseUpdateLinear> {
     const auto mask = dropout_mask(x.sizes(), x.options(), dropout, static_cast<uint64_t>(seed));
     const auto update = make(leaves_of(first, second)).to(x.scalar_type());
     auto y = base->project(x, {.bias = bias.value_or(at::Tensor())});
-    y.addmm_(mask.defined() ? x * mask : x, update.t());
+    ops::addmm_(y, mask.defined() ? x * mask : x, update.t());
     ctx->save_for_backward({first, second.value_or(at::Tensor())});
     ops::keep_input(ctx, x);
     ctx->saved_data["base"] = hold_base(std::move(base));
@@ -61,7 +62,7 @@ struct DenseUpdateLinear : public torch::autograd::Function<DenseUpdateLinear> {
       for (auto& leaf : leaves) leaf.requires_grad_();
       update = make(leaves);
     }
-    const auto update_gradient = at::mm(g.t(), mask.defined() ? x * mask : x).to(at::kFloat);  // (out, in)
+    const auto update_gradient = ops::mm(g.t(), mask.defined() ? x * mask : x).to(at::kFloat);  // (out, in)
     auto leaf_gradients = torch::autograd::grad({update}, leaves, {update_gradient});
     leaf_gradients.resize(2);
 
@@ -70,9 +71,9 @@ struct DenseUpdateLinear : public torch::autograd::Function<DenseUpdateLinear> {
       const auto through = update.detach().to(g.scalar_type());
       dx = held_base(ctx->saved_data["base"]).project_back(g);
       if (mask.defined()) {
-        dx.add_(at::mm(g, through).mul_(mask));
+        dx.add_(ops::mm(g, through).mul_(mask));
       } else {
-        dx.addmm_(g, through);
+        ops::addmm_(dx, g, through);
       }
     }
     const size_t bias_input = 1 + leaves.size();  // an absent leaf is no input to autograd

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "peft_core/slots/expansion_scratch.h"
 #include "peft_core/slots/held_base.h"
@@ -136,7 +137,7 @@ at::Tensor FrozenLinear::product(const at::Tensor& x, ops::Side side, const ops:
   if (forward && taken && ops::is_few_rows(x)) return few_rows_product(x, terms);
   if (ops::runs_on_tiles(x)) return tile_product(x, side, terms);
   const auto weight = rows(0, out_features_, x.scalar_type(), x.device());
-  auto y = at::mm(x, forward ? weight.t() : weight);
+  auto y = ops::mm(x, forward ? weight.t() : weight);
   ops::add_terms(y, terms);
   return y;
 }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/dense_products.h"
 #include "peft_core/backbones/encoder/token_rows.h"
 
 namespace graft::peft {
@@ -50,7 +51,7 @@ at::Tensor VisionTower::patches(const at::Tensor& images) const {
                            .expected = "(B, " + std::to_string(shape_.channels) + ", H, W), H and W multiples of " + std::to_string(p),
                            .got = c10::str(images.sizes())});
   const auto cut = images.reshape({batch, shape_.channels, rows, p, columns, p}).permute({0, 2, 4, 1, 3, 5}).reshape({batch, rows * columns, -1});
-  return at::linear(cut, patch_weight_.flatten(1), patch_bias_);
+  return ops::linear(cut, patch_weight_.flatten(1), patch_bias_);
 }
 
 /// As trained, or stretched over another number of patches, as DINOv2 and transformers' ViT do.

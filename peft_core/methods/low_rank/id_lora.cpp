@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/dense_products.h"
 #include "peft_core/base/config.h"
 #include "peft_core/methods/dropout.h"
 #include "peft_core/methods/low_rank/row_bank.h"
@@ -81,7 +82,7 @@ class IdLoraAdapter final : public Adapter {
     const auto y = frozen_linear(x, call.base, call.bias);
     const auto u = mixed(latents(x, y, call)).to(x.scalar_type());
     // (N, halves, r / halves) times Bᵀ is (N, halves, out / halves): the two halves beside each other are the output.
-    const auto update = at::matmul(u.view({-1, rank_ / halves_}), b_.t().to(u.scalar_type())).view(y.sizes());
+    const auto update = ops::mm(u.view({-1, rank_ / halves_}), b_.t().to(u.scalar_type())).view(y.sizes());
     return at::add(y, update, config_.scale);
   }
 

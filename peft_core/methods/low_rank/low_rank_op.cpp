@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
@@ -51,7 +52,7 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
     if (ctx->needs_input_grad(0)) {
       const auto& held = held_base(ctx->saved_data["base"]);
       if (mask.defined()) {
-        dx = held.project_back(g).add_(at::mm(ddown, a.to(g.scalar_type())).mul_(mask));
+        dx = held.project_back(g).add_(ops::mm(ddown, a.to(g.scalar_type())).mul_(mask));
       } else {
         dx = held.project_back(g, {.down = ddown, .up = a.t()});
       }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include "kernels/ops/dense_products.h"
 #include "peft_core/base/config.h"
 #include "peft_core/methods/dropout.h"
 #include "peft_core/methods/layer_adapters.h"
@@ -48,7 +49,7 @@ class OutputLoraAdapter final : public Adapter {
     const auto o = frozen_linear(x, call.base, call.bias);
     const double p = call.context.training ? dropout_ : 0.0;
     const auto latent = thin_product(with_dropout(o, p, call.context.dropout_seed ^ call.slot_seed), factors_.a);
-    return o + at::mm(latent, factors_.b.t().to(latent.scalar_type())) * scale_;
+    return o + ops::mm(latent, factors_.b.t().to(latent.scalar_type())) * scale_;
   }
 
   at::Tensor merged_weight(const FrozenLinear& base) const override { return with_update(base.weight()); }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
@@ -24,7 +25,7 @@ struct ThinProduct : public torch::autograd::Function<ThinProduct> {
   static tensor_list backward(AutogradContext* ctx, tensor_list gradients) {
     const auto a = ctx->get_saved_variables()[0], g = gradients[0].contiguous();
     at::Tensor dx, da;
-    if (ctx->needs_input_grad(0)) dx = at::mm(g, a.to(g.scalar_type()));
+    if (ctx->needs_input_grad(0)) dx = ops::mm(g, a.to(g.scalar_type()));
     if (ctx->needs_input_grad(1)) da = ops::factor_gradient(g, ops::kept_input(ctx));
     return {dx, da};
   }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/dense_products.h"
 #include "peft_core/methods/dropout.h"
 #include "peft_core/methods/start_values.h"
 
@@ -26,9 +27,9 @@ class Bottleneck final : public ActivationAdapter {
 
   at::Tensor forward(const at::Tensor& h, const ActivationCall& call) const override {
     const auto dtype = h.scalar_type();
-    auto inner = activated(at::linear(config_.parallel ? call.input : h, down_.to(dtype), down_bias_.to(dtype)));
+    auto inner = activated(ops::linear(config_.parallel ? call.input : h, down_.to(dtype), down_bias_.to(dtype)));
     if (call.context.training) inner = with_dropout(inner, config_.dropout, call.context.dropout_seed ^ call.slot_seed);
-    return h + at::linear(inner, up_.to(dtype), up_bias_.to(dtype)) * config_.scaling;
+    return h + ops::linear(inner, up_.to(dtype), up_bias_.to(dtype)) * config_.scaling;
   }
 
   NamedTensors parameters() const override {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "kernels/base/cpu_features.h"
 #include "kernels/base/error.h"
-#include "kernels/ops/products.h"
 #include "peft_core/base/config.h"
 #include "peft_core/methods/dense_update.h"
 #include "peft_core/methods/published_form.h"
@@ -64,7 +64,7 @@ at::Tensor start_of(Start start, int64_t out, int64_t in, int64_t b, at::Generat
 bool by_transforms(const at::Tensor& x, const FrozenLinear& base) {
   constexpr int64_t kFewRows = 32;
   const auto in = base.in_features(), out = base.out_features();
-  return x.size(0) <= kFewRows || in * out > (ops::runs_on_tiles(x) ? 1600 : 540) * (in + out);
+  return x.size(0) <= kFewRows || in * out > (kernels::has_fast_bfloat16() ? 1600 : 540) * (in + out);
 }
 
 class C3aAdapter final : public Adapter {

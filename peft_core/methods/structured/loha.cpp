@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/ops/dense_products.h"
 #include "peft_core/base/config.h"
 #include "peft_core/methods/low_rank/low_rank_op.h"
 #include "peft_core/methods/structured/lycoris_family.h"
@@ -29,7 +30,7 @@ class LohaAdapter final : public Adapter {
       return low_rank_linear(x, down, kept.defined() ? up * kept.unsqueeze(1) : up, scale_, call.base, call.bias);
     }
     const auto dense = kept.defined() ? update() * kept.unsqueeze(1) : update();
-    return frozen_linear(x, call.base, call.bias) + at::mm(x, dense.to(x.scalar_type()).t());
+    return frozen_linear(x, call.base, call.bias) + ops::mm(x, dense.to(x.scalar_type()).t());
   }
 
   at::Tensor merged_weight(const FrozenLinear& base) const override { return base.weight().add_(update().detach()); }

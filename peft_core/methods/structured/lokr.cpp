@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/ops/dense_products.h"
 #include "peft_core/base/config.h"
 #include "peft_core/methods/structured/lycoris_family.h"
 #include "peft_core/methods/published_form.h"
@@ -54,8 +55,8 @@ struct KroneckerSide {
     const auto type = x.scalar_type();
     // Measured: two thin products take as long as one of four times their multiplications.
     const bool thin = !whole.defined() && 4 * up.size(1) * (up.size(0) + down.size(1)) < up.size(0) * down.size(1);
-    if (thin) return at::mm(at::mm(x, down.to(type).t()), up.to(type).t());
-    return at::mm(x, dense().to(type).t());
+    if (thin) return ops::mm(ops::mm(x, down.to(type).t()), up.to(type).t());
+    return ops::mm(x, dense().to(type).t());
   }
 
   void append_to(NamedTensors& all, const std::string& name) const {
@@ -106,9 +107,9 @@ class LokrAdapter final : public Adapter {
     const auto first = (first_.dense() * scale_).to(x.scalar_type()).expand({rows, l_, m_});
     if (k_ * (m_ * n_ + m_ * l_) <= l_ * (n_ * m_ + n_ * k_)) {
       const auto xd = second_.multiply(x.reshape({rows * m_, n_})).view({rows, m_, k_});
-      return at::bmm(first, xd).view({rows, l_ * k_});
+      return ops::bmm(first, xd).view({rows, l_ * k_});
     }
-    const auto cx = at::bmm(first, x.reshape({rows, m_, n_}));  // (N, l, n)
+    const auto cx = ops::bmm(first, x.reshape({rows, m_, n_}));  // (N, l, n)
     return second_.multiply(cx.view({rows * l_, n_})).view({rows, l_ * k_});
   }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
@@ -56,7 +57,7 @@ struct BlockSumLinear : public torch::autograd::Function<BlockSumLinear> {
 
 struct BlockUpdateProduct : public torch::autograd::Function<BlockUpdateProduct> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& blocks, std::shared_ptr<const FrozenLinear> base) {
-    auto y = at::mm(x, block_update(base->weight(), blocks).to(x.scalar_type()).t());
+    auto y = ops::mm(x, block_update(base->weight(), blocks).to(x.scalar_type()).t());
     ctx->save_for_backward({blocks});
     ops::keep_input(ctx, x);
     ctx->saved_data["base"] = hold_base(std::move(base));
@@ -69,10 +70,10 @@ struct BlockUpdateProduct : public torch::autograd::Function<BlockUpdateProduct>
     const auto& g = gradients[0];
     const auto weight = held_base(ctx->saved_data["base"]).weight();
     const auto count = blocks.size(0), r = blocks.size(1);
-    const auto dupdate = at::mm(g.t(), x).to(at::kFloat).view({count, -1, r});  // (out / r, r · in / r, r)
+    const auto dupdate = ops::mm(g.t(), x).to(at::kFloat).view({count, -1, r});  // (out / r, r · in / r, r)
     const auto dblocks = at::bmm(weight.view({count, -1, r}).transpose(1, 2), dupdate) + dupdate.view({count, r, -1, r}).sum({2});
     at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = at::mm(g, block_update(weight, blocks).to(g.scalar_type()));
+    if (ctx->needs_input_grad(0)) dx = ops::mm(g, block_update(weight, blocks).to(g.scalar_type()));
     return {dx, dblocks, at::Tensor()};
   }
 };

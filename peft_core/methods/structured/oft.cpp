@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "kernels/ops/dense_products.h"
 #include "peft_core/base/config.h"
 #include "peft_core/base/log.h"
 #include "peft_core/methods/dropout.h"
@@ -98,11 +99,11 @@ class OftAdapter final : public Adapter {
     const auto rows = x.size(0);
     if (turn.size(0) == 1) {
       const auto flat = x.reshape({rows * count_, block_});
-      return at::addmm(flat, flat, turn[0]).view({rows, count_ * block_});
+      return ops::addmm(flat, flat, turn[0]).view({rows, count_ * block_});
     }
     // Copied: products of strided blocks take twice as long there and back.
     const auto blocks = x.reshape({rows, count_, block_}).transpose(0, 1).contiguous();  // (k, N, block)
-    return at::baddbmm(blocks, blocks, turn).transpose(0, 1).reshape({rows, count_ * block_});
+    return ops::baddbmm(blocks, blocks, turn).transpose(0, 1).reshape({rows, count_ * block_});
   }
 
   /// The leaf's values with each block at the allowed length at most.

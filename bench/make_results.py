@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the benchmark tables of docs/results.md from the JSON files of compare_peft, and from nothing else.
 
-Runs on processors with and without AMX have blocks of their own; a block without a run among the files stays as it is. Only the text between the two marks is replaced; what stands around it is left alone.
+Runs on processors with AMX, with other products of bf16, and with none have blocks of their own; a block without a run among the files stays as it is.
+Only the text between the two marks is replaced; what stands around it is left alone.
 """
 
 import argparse
@@ -63,10 +64,11 @@ def main() -> int:
     parser.add_argument("records", nargs="+", type=Path)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    blocks = {"compare_peft": [], "compare_peft without AMX": []}
+    blocks = {"compare_peft": [], "compare_peft without AMX": [], "compare_peft in fp32": []}
     for record in map(json.loads, (file.read_text() for file in arguments.records)):
-        amx = record["machine"]["features"].get("amx_bf16", False)
-        blocks["compare_peft" if amx else "compare_peft without AMX"] += section(record)
+        features = record["machine"]["features"]
+        name = "compare_peft" if features.get("amx_bf16") else "compare_peft without AMX" if features.get("avx512_bf16") else "compare_peft in fp32"
+        blocks[name] += section(record)
     for name, lines in blocks.items():
         if lines:
             put(arguments.results, name, "bench/make_results.py", "\n".join(lines).rstrip(), "Speed and memory beside PEFT")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes four tables of docs/results.md, and docs/scaling.svg, from the JSON files of `./graft bench --json`, and from nothing else.
+"""Writes five tables of docs/results.md, and docs/scaling.svg, from the JSON files of `./graft bench --json`, and from nothing else.
 
 A run is called as its file is. Of a whole run a layer's products, attention, the head, the row operators, the optimizer and the step are
-shown, in a table of their own where the processor has no AMX; a run of `--only scaling` becomes table and plot of the cost over tokens and
-adapters; runs of `--only step` under GRAFT_CPU become the table of steps without AMX.
+shown, in a table of their own where the processor has no AMX, and in another where it has no products of bf16; a run of `--only scaling`
+becomes table and plot of the cost over tokens and adapters; runs of `--only step` under GRAFT_CPU become the table of steps without AMX.
 """
 
 import argparse
@@ -93,7 +93,8 @@ def main() -> int:
             put(arguments.results, "scaling", "bench/machine/make_tables.py", scaling(run, file.stem), "Cost over tokens and adapters")
             plot(run, arguments.results.parent / "scaling.svg")
         elif titled(run, "products"):
-            block = "kernels" if run["ceilings"]["tiles_bf16"] else "kernels without AMX"
+            ceilings = run["ceilings"]
+            block = "kernels" if ceilings["tiles_bf16"] else "kernels without AMX" if ceilings["vectors_bf16"] else "kernels in fp32"
             put(arguments.results, block, "bench/machine/make_tables.py", kernels(run, file.stem), "Kernels beside LibTorch's operators")
         elif run["limit"]:
             limited += [[f"`{run['limit']}`", run["kernels"]["packed products"], run["kernels"]["attention"], *cells(row)[1:5]]

@@ -32,6 +32,8 @@ CASES = [
     Case("peft-bf16-eager", "smollm2-135m", "random", 4, {"dtype": "bfloat16"}, {"base.dtype": "bf16"}, _BF16),
     Case("peft-bf16-compile", "smollm2-135m", "random", 4, {"dtype": "bfloat16", "compile": True}, {"base.dtype": "bf16"}, _BF16),
     Case("peft-fp32-compile", "smollm2-135m", "random", 4, {"dtype": "float32", "compile": True}, {"base.dtype": "fp32"}, _FP32),
+    Case("bf16-beside-fp32", "smollm2-135m", "random", 4, {"dtype": "float32"}, {"base.dtype": "bf16"}, _BF16,
+         "PEFT computing in fp32: the stronger peer where the processor has no bf16 products"),
     Case("bnb-nf4", "smollm2-135m", "random", 4, {"dtype": "bfloat16", "nf4": True}, {"base.dtype": "bf16", "base.quantize": "nf4"}, _BF16),
     Case("bnb-nf4-fp32", "smollm2-135m", "random", 4, {"dtype": "float32", "nf4": True}, {"base.dtype": "fp32", "base.quantize": "nf4"},
          _FP32, "bitsandbytes computing in fp32: the stronger peer where the processor has no bf16 products"),

@@ -70,12 +70,15 @@ GRAFT_TILES_INLINE void write_rest(Output& output) {
   while (output.next < output.rows) write_row(output);
 }
 
+inline LeftTiles left_of(const Segment& segment) {
+  return {segment.rows, segment.rows + 8 * segment.row_bytes, kTileDepth, segment.row_bytes};
+}
+
 /// += 16 (or, with kBoth, 32) rows x 32 outputs, of which the first `outputs` are wanted.
 template <bool kBoth, class Tiles>
 GRAFT_TILES_INLINE void multiply(Tiles& tiles, const Segment& segment, int64_t outputs, Output& pending) {
-  const LeftTiles rows{segment.rows, segment.rows + 8 * segment.row_bytes, kTileDepth, segment.row_bytes};
   const RightTiles weight{segment.weight, segment.weight + kTileSize, kBlockSize, outputs, (segment.last_values + 1) / 2};
-  tiles.template add<Passing::kRight, kBoth>(rows, weight, segment.steps, [&]() GRAFT_TILES_LAMBDA {
+  tiles.template add<Passing::kRight, kBoth>(left_of(segment), weight, segment.steps, [&]() GRAFT_TILES_LAMBDA {
     for (int row = 0; row < 2 && pending.next < pending.rows; ++row) write_row(pending);
   });
 }

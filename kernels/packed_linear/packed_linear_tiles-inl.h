@@ -128,6 +128,7 @@ class ShareProduct {
     set_rows(row, count, steps);
     const bool partial = count < kBlock;
     if (partial) tiles_.reshape(std::min(count, kTileRows), std::max<int64_t>(count - kTileRows, 1));
+    tiles_.keep(left_of(main_), main_.steps, count > kTileRows);
     for (int64_t output = outputs.begin; output < outputs.end; ++output) {
       float* sums = chunked() ? scratch_.sums.data() + ((row - first_row) * plan_.panel + output - outputs.begin) * kBlockSize : nullptr;
       set_weights(output, steps);

@@ -33,6 +33,9 @@ class AmxTiles {
     _tile_loadconfig(&configuration);
   }
 
+  /// Tells of a left operand that many products will have; only FmaTiles prepares it.
+  void keep(const LeftTiles&, int64_t, bool) {}
+
   /// Sums that go on from what is at `sums`, or from zero if they are `fresh`. Without kBoth only the upper 16 rows, here and below.
   template <bool kBoth = true>
   GRAFT_TILES_INLINE void begin(const SumTiles& sums, bool fresh) {

@@ -22,6 +22,9 @@ class DotTiles {
     lower_ = lower;
   }
 
+  /// Tells of a left operand that many products will have; only FmaTiles prepares it.
+  void keep(const LeftTiles&, int64_t, bool) {}
+
   template <bool kBoth = true>
   void begin(const SumTiles& sums, bool fresh) {
     sums_ = sums;

@@ -22,6 +22,15 @@ class FmaTiles {
     lower_ = lower;
   }
 
+  /// Many products to come have this left operand, `steps` long, both tiles of it or the upper one, and find it as it is now.
+  GRAFT_TILES void keep(const LeftTiles& left, int64_t steps, bool both) {
+    kept_ = {left.upper, steps, memory().reserve(static_cast<size_t>(2 * steps * kTileValues))};
+    for (int64_t step = 0; step < steps; ++step) {
+      widen(left.upper + step * left.step, left.row_bytes, upper_, kept_.of(0, step));
+      if (both) widen(left.lower + step * left.step, left.row_bytes, lower_, kept_.of(1, step));
+    }
+  }
+
   template <bool kBoth = true>
   void begin(const SumTiles& sums, bool fresh) {
     sums_ = sums;
@@ -44,11 +53,23 @@ class FmaTiles {
   }
 
  private:
-  static constexpr int64_t kChunk = 4;  ///< steps whose left values are kept: with the right ones they stay in the first cache
+  static constexpr int64_t kTileValues = kTileRows * kTileDepth;
+  static constexpr int64_t kChunk = 4;  ///< steps of both operands that stay in the first cache
   static constexpr int64_t kRowsAtOnce = 6;
-  static constexpr int64_t kPairStride = 2 * kTileRows;  ///< from a pair of values of 16 rows to the next
 
-  /// Some rows of one tile of the left operand in fp32, [step][16 pairs of values][16 rows], times the right operand's chunk.
+  /// A left operand in fp32: [upper, lower tile][step][16 rows][32 values].
+  struct Kept {
+    const uint16_t* upper = nullptr;
+    int64_t steps = 0;
+    float* values = nullptr;
+    float* of(int64_t tile, int64_t step) const { return values + (tile * steps + step) * kTileValues; }
+  };
+  static AlignedBuffer<float>& memory() {
+    static thread_local AlignedBuffer<float> memory;
+    return memory;
+  }
+
+  /// Some rows of one tile of the left operand in fp32, [step][16 rows][32 values], times the right operand's chunk.
   struct Rows {
     const float* left;
     RightTiles right;
@@ -58,7 +79,7 @@ class FmaTiles {
     bool fresh;
 
     void skip(int64_t count) {
-      left += 2 * count;
+      left += count * kTileDepth;
       sums += count * sums_stride;
     }
   };
@@ -72,59 +93,55 @@ class FmaTiles {
   }
 
   /// A function of its own, since some kernels have a dozen calls.
-  GRAFT_TILES __attribute__((noinline)) void add_tiles(LeftTiles left, RightTiles right, int64_t steps, int64_t lower) {
+  GRAFT_TILES __attribute__((noinline)) void add_tiles(const LeftTiles& left, RightTiles right, int64_t steps, int64_t lower) {
+    const bool kept = left.upper == kept_.upper && steps == kept_.steps;
     for (int64_t first = 0; first < steps; first += kChunk) {
       const int64_t count = std::min(kChunk, steps - first), last_pairs = first + count == steps ? right.last_pairs : kTileDepth / 2;
-      const Rows chunk{left_, right, count, last_pairs, nullptr, sums_.row_bytes / static_cast<int64_t>(sizeof(float)), sums_.column_step,
-                       fresh_ && first == 0};
-      add_tile(chunk, left.upper, left, upper_, sums_.upper);
-      if (lower > 0) add_tile(chunk, left.lower, left, lower, sums_.lower);
-      left.upper += count * left.step;
-      left.lower += count * left.step;
+      Rows chunk{nullptr, right, count, last_pairs, nullptr, sums_.row_bytes / static_cast<int64_t>(sizeof(float)), sums_.column_step,
+                 fresh_ && first == 0};
+      chunk.left = kept ? kept_.of(0, first) : widen_steps(left.upper + first * left.step, left, count, upper_);
+      chunk.sums = sums_.upper;
+      add_tile(chunk, upper_);
+      if (lower > 0) {
+        chunk.left = kept ? kept_.of(1, first) : widen_steps(left.lower + first * left.step, left, count, lower);
+        chunk.sums = sums_.lower;
+        add_tile(chunk, lower);
+      }
       right.first += count * right.step;
       right.second += count * right.step;
     }
   }
 
-  GRAFT_TILES void add_tile(Rows chunk, const uint16_t* values, const LeftTiles& left, int64_t count, float* sums) {
-    for (int64_t step = 0; step < chunk.steps; ++step) widen(values + step * left.step, left.row_bytes, count, left_ + step * kTileRows * kTileDepth);
-    chunk.sums = sums;
-    // 16 rows as 6 and twice 5, so that each group has enough sums to hide how long one takes.
+  /// 16 rows as 6 and twice 5, so that each group has enough sums to hide how long one takes.
+  GRAFT_TILES static void add_tile(Rows rows, int64_t count) {
     for (int64_t groups = (count + kRowsAtOnce - 1) / kRowsAtOnce; groups > 0; --groups) {
-      const int64_t rows = (count + groups - 1) / groups;
-      switch (rows) {
-        case 6: add_rows<6>(chunk); break;
-        case 5: add_rows<5>(chunk); break;
-        case 4: add_rows<4>(chunk); break;
-        case 3: add_rows<3>(chunk); break;
-        case 2: add_rows<2>(chunk); break;
-        default: add_rows<1>(chunk); break;
+      const int64_t group = (count + groups - 1) / groups;
+      switch (group) {
+        case 6: add_rows<6>(rows); break;
+        case 5: add_rows<5>(rows); break;
+        case 4: add_rows<4>(rows); break;
+        case 3: add_rows<3>(rows); break;
+        case 2: add_rows<2>(rows); break;
+        default: add_rows<1>(rows); break;
       }
-      chunk.skip(rows);
-      count -= rows;
+      rows.skip(group);
+      count -= group;
     }
   }
 
-  /// A tile's rows to fp32, pair by pair: values that are needed together lie together, or their loads would meet in one bank of the cache.
-  GRAFT_TILES static void widen(const uint16_t* values, int64_t row_bytes, int64_t rows, float* to) {
-    for (int64_t row = 0; row < rows; row += 4, to += 8) {
-      const char* from[4];
-      for (int64_t i = 0; i < 4; ++i) from[i] = reinterpret_cast<const char*>(values) + std::min(row + i, rows - 1) * row_bytes;
-      for (int64_t column = 0; column < kTileDepth; column += 8) widen_4_rows(from, 2 * column, to + column / 2 * kPairStride);
-    }
+  GRAFT_TILES const float* widen_steps(const uint16_t* values, const LeftTiles& left, int64_t steps, int64_t rows) {
+    for (int64_t step = 0; step < steps; ++step) widen(values + step * left.step, left.row_bytes, rows, left_ + step * kTileValues);
+    return left_;
   }
-  GRAFT_TILES_INLINE static void widen_4_rows(const char* const (&rows)[4], int64_t at, float* to) {
-    __m256d r[4];
-    for (int i = 0; i < 4; ++i) {
-      const __m256i eight = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + at)));
-      r[i] = _mm256_castsi256_pd(_mm256_slli_epi32(eight, 16));
+
+  GRAFT_TILES static void widen(const uint16_t* values, int64_t row_bytes, int64_t rows, float* to) {
+    for (int64_t row = 0; row < rows; ++row, to += kTileDepth) {
+      const auto* from = reinterpret_cast<const __m128i*>(reinterpret_cast<const char*>(values) + row * row_bytes);
+      for (int64_t i = 0; i < kTileDepth / 8; ++i) {
+        const __m256i eight = _mm256_cvtepu16_epi32(_mm_loadu_si128(from + i));
+        _mm256_store_ps(to + 8 * i, _mm256_castsi256_ps(_mm256_slli_epi32(eight, 16)));
+      }
     }
-    const __m256d a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);  // pairs 0 and 2, 1 and 3
-    const __m256d c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);
-    _mm256_store_ps(to, _mm256_castpd_ps(_mm256_permute2f128_pd(a, c, 0x20)));
-    _mm256_store_ps(to + kPairStride, _mm256_castpd_ps(_mm256_permute2f128_pd(b, d, 0x20)));
-    _mm256_store_ps(to + 2 * kPairStride, _mm256_castpd_ps(_mm256_permute2f128_pd(a, c, 0x31)));
-    _mm256_store_ps(to + 3 * kPairStride, _mm256_castpd_ps(_mm256_permute2f128_pd(b, d, 0x31)));
   }
 
   template <int kRows>
@@ -148,12 +165,12 @@ class FmaTiles {
       sums[i][1] = rows.fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(from + 8);
     }
     const float* left = rows.left;
-    for (int64_t step = 0; step < rows.steps; ++step, right += rows.right.step, left += kTileRows * kTileDepth) {
+    for (int64_t step = 0; step < rows.steps; ++step, right += rows.right.step, left += kTileValues) {
       const int64_t pairs = step + 1 < rows.steps ? kTileDepth / 2 : rows.last_pairs;
       const float* value = left;
       const auto* pair = reinterpret_cast<const __m256i*>(right);
 #pragma GCC unroll 1
-      for (int64_t i = 0; i < pairs; ++i, value += kPairStride, pair += 2) {
+      for (int64_t i = 0; i < pairs; ++i, value += 2, pair += 2) {
         __m256 a = first_of_pairs(pair), b = first_of_pairs(pair + 1);
         multiply_rows<kRows>(value, a, b, sums);
         a = second_of_pairs(pair);
@@ -188,7 +205,7 @@ class FmaTiles {
   GRAFT_TILES_INLINE static void multiply_rows(const float* value, __m256 a, __m256 b, __m256 (&sums)[kRows][2]) {
 #pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
-      const __m256 repeated = _mm256_broadcast_ss(value + 2 * i);
+      const __m256 repeated = _mm256_broadcast_ss(value + i * kTileDepth);
       add_product(repeated, a, sums[i][0]);
       add_product(repeated, b, sums[i][1]);
     }
@@ -197,7 +214,8 @@ class FmaTiles {
   int64_t upper_ = kTileRows, lower_ = kTileRows;
   SumTiles sums_{};
   bool fresh_ = true;
-  alignas(64) float left_[kChunk * kTileRows * kTileDepth];
+  Kept kept_;
+  alignas(64) float left_[kChunk * kTileValues];
 };
 
 }  // namespace graft::kernels::inline GRAFT_TILE_SPACE

@@ -50,7 +50,7 @@ inline bool tiles_pay() {
 #define GRAFT_TILES_LAMBDA __attribute__((always_inline)) GRAFT_TILES
 
 #if defined(GRAFT_TILES_ON_AVX2)
-#include "kernels/tiles/avx512_on_avx2.h"
+#include "kernels/tiles/avx512_on_avx2-inl.h"
 #endif
 
 namespace graft::kernels::inline GRAFT_TILE_SPACE {

@@ -79,6 +79,25 @@ TEST(KernelList, DotProductsRunWhereTheProcessorHasNoTiles) {
   });
 }
 
+TEST(KernelList, ProductsOnAvx2RunWhereTheProcessorHasNothingWider) {
+  if (!processor_features().avx2 || processor_features().avx512) GTEST_SKIP() << "no AVX2, or AVX-512 besides";
+  in_a_process_of_its_own([] {
+    unsetenv("GRAFT_CPU");
+    for (const auto* kernel : {"packed products", "attention", "head and loss"}) EXPECT_EQ(use(kernel).chosen, "avx2") << kernel;
+    EXPECT_TRUE(bfloat16_pays());
+    EXPECT_FALSE(has_fast_bfloat16());
+  });
+}
+
+TEST(KernelList, LibTorchKeepsTheWiderVectorsThatTheEnvironmentForbidsUs) {
+  if (!processor_features().avx512) GTEST_SKIP() << "no AVX-512 here";
+  in_a_process_of_its_own([] {
+    setenv("GRAFT_CPU", "avx2", 1);
+    for (const auto* kernel : {"packed products", "attention", "head and loss"}) EXPECT_EQ(use(kernel).chosen, "LibTorch") << kernel;
+    EXPECT_FALSE(bfloat16_pays());
+  });
+}
+
 TEST(KernelList, LibTorchKeepsTheMatrixUnitsThatTheEnvironmentForbidsUs) {
   if (!processor_features().amx_bf16) GTEST_SKIP() << "no AMX here";
   in_a_process_of_its_own([] {

@@ -49,17 +49,25 @@ std::string why_used(std::string_view variant) {
   return needed.empty() ? "runs everywhere" : names_of(needed, " and ") + " present";
 }
 
-std::string why_not_used(std::string_view variant) {
-  const std::span<const Instructions> lists[] = {needed_by(variant), kFurther};
-  for (const auto& list : lists) {
-    for (const auto& one : list) {
-      if (!(processor_features().*one.present)) return "this processor has no " + std::string(one.name);
-    }
-    for (const auto& one : list) {
-      if (!(cpu_features().*one.present)) return cpu_limit();
-    }
+/// The first instructions of a list that `features` lack.
+const Instructions* first_missing(std::span<const Instructions> list, const CpuFeatures& features) {
+  const auto found = std::find_if(list.begin(), list.end(), [&](const auto& one) { return !(features.*one.present); });
+  return found == list.end() ? nullptr : &*found;
+}
+
+/// Why the best variants do not run, `better` of them, best first: a limit if it keeps the processor from one, else what the best one lacks.
+template <class Variant>
+std::string why_not_used(std::span<const Variant> better) {
+  for (const auto& variant : better) {
+    const auto needed = needed_by(variant.name);
+    if (first_missing(needed, processor_features()) == nullptr && first_missing(needed, cpu_features()) != nullptr) return cpu_limit();
   }
-  return "no " + std::string(variant) + " in this build";
+  const auto best = better.front().name;
+  for (const std::span<const Instructions> list : {needed_by(best), std::span<const Instructions>(kFurther)}) {
+    if (const auto* missing = first_missing(list, processor_features())) return "this processor has no " + std::string(missing->name);
+    if (first_missing(list, cpu_features()) != nullptr) return cpu_limit();
+  }
+  return "no " + std::string(best) + " in this build";
 }
 
 /// `runs` says for each variant whether it does here. With `else_libtorch` LibTorch computes where tiles do not pay.
@@ -67,7 +75,7 @@ template <class Variant, class Runs>
 KernelUse use_of(std::string name, std::span<const Variant> variants, Runs runs, bool else_libtorch) {
   const auto found = std::find_if(variants.begin(), variants.end(), runs);
   const bool best = found == variants.begin();
-  const auto why = best ? why_used(found->name) : why_not_used(variants.front().name);
+  const auto why = best ? why_used(found->name) : why_not_used(variants.first(static_cast<size_t>(found - variants.begin())));
   KernelUse use{.name = std::move(name), .chosen = "LibTorch", .why = why, .others = {}};
   if (!else_libtorch || tiles_pay()) use.chosen = found->name;
   for (const auto& variant : variants) {

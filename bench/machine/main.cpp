@@ -10,6 +10,7 @@
 
 #include "bench/machine/bench.h"
 #include "kernels/base/cpu_features.h"
+#include "kernels/kernel_list.h"
 #include "kernels/base/error.h"
 #include "peft_core/base/json_files.h"
 #include "peft_core/memory/block_cache.h"

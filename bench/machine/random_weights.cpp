@@ -45,6 +45,10 @@ RandomWeights::RandomWeights(const peft::DecoderConfig& config, at::ScalarType d
   norm("model.norm");
 }
 
+RandomWeights::RandomWeights(const RandomWeights& others, at::ScalarType dtype) {
+  for (const auto& [name, tensor] : others.tensors_) tensors_[name] = tensor.dim() == 2 ? tensor.to(dtype) : tensor;
+}
+
 at::Tensor RandomWeights::small(const std::string& name) const { return tensor(name).to(at::kFloat).clone(); }
 
 std::shared_ptr<peft::FrozenLinear> RandomWeights::matrix(const std::string& name, const peft::BaseStorage& storage, bool) const {

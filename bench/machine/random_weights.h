@@ -15,6 +15,8 @@ peft::DecoderConfig smollm2_config();
 class RandomWeights final : public peft::WeightSource {
  public:
   RandomWeights(const peft::DecoderConfig& config, at::ScalarType dtype);
+  /// The same values in another dtype.
+  RandomWeights(const RandomWeights& others, at::ScalarType dtype);
 
   bool has(const std::string& name) const override { return tensors_.contains(name); }
   std::vector<int64_t> shape(const std::string& name) const override { return tensor(name).sizes().vec(); }

@@ -31,7 +31,7 @@ void compare_step(Bench& bench, OurTrainer& ours, LibtorchTrainer& theirs, const
 void measure_step(Bench& bench) {
   bench.report.section("training step, SmolLM2-135M, LoRA r 16", "ours", "LibTorch");
   const auto config = smollm2_config();
-  const RandomWeights weights(config, bench.dtype), their_weights(config, bench.libtorch_dtype);
+  const RandomWeights weights(config, bench.dtype), their_weights(weights, bench.libtorch_dtype);
   OurTrainer ours(config, weights, bench.dtype);
   LibtorchTrainer theirs(config, their_weights, ours.factors(), kAdapterScale);
   compare_step(bench, ours, theirs, config, StepData(config, 4, 512));
@@ -43,7 +43,7 @@ void measure_scaling(Bench& bench) {
   bench.report.section("tokens a step, SmolLM2-135M, LoRA r 16", "ours", "LibTorch");
   OurTrainer one(config, weights, bench.dtype);
   {
-    const RandomWeights their_weights(config, bench.libtorch_dtype);
+    const RandomWeights their_weights(weights, bench.libtorch_dtype);
     LibtorchTrainer theirs(config, their_weights, one.factors(), kAdapterScale);
     for (const int64_t sequences : {1, 2, 4, 8, 16}) compare_step(bench, one, theirs, config, StepData(config, sequences, 512));
   }

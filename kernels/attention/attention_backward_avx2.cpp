@@ -1,14 +1,16 @@
 #define GRAFT_TILES_ON_AVX2
 
-#include "kernels/base/error.h"
 #include "kernels/attention/attention_backward_tiles-inl.h"
+#include "kernels/base/error.h"
 #include "kernels/tiles/fma_tiles.h"
 
 namespace graft::kernels::detail {
 
 #if GRAFT_HAS_TILES
 
-void attention_backward_avx2(const AttentionProblem& problem, const AttentionGradients& gradients) { backward<FmaTiles>(problem, gradients); }
+void attention_backward_avx2(const AttentionProblem& problem, const AttentionGradients& gradients) {
+  backward<FmaTiles>(problem, gradients);
+}
 
 #else
 

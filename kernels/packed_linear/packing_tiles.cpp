@@ -6,7 +6,9 @@ namespace graft::kernels::detail {
 #if GRAFT_HAS_TILES
 
 void pack_weight_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) { pack_all_rows(rows, out, in, false, packed); }
-void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) { pack_all_rows(rows, out, in, true, packed); }
+void pack_weight_transposed_tiles(const WeightRows& rows, int64_t out, int64_t in, uint16_t* packed) {
+  pack_all_rows(rows, out, in, true, packed);
+}
 
 #else
 

@@ -32,14 +32,14 @@ void* map_pages(size_t size) {
   return address;
 }
 
-/// New pages from the system, large ones as far as they fit: a product's tiles touch 32 rows at once, each on a small page of its own.
-void* mapped(size_t size) {
+/// New pages from the system, large ones as far as `used` fills them: a product's tiles touch 32 rows at once, each on a small page of its own.
+void* mapped(size_t size, size_t used) {
   if (size < kLargePage) return map_pages(size);
   auto* start = static_cast<std::byte*>(map_pages(size + kLargePage));
   const size_t before = (kLargePage - reinterpret_cast<uintptr_t>(start) % kLargePage) % kLargePage;
   if (before > 0) ::munmap(start, before);
   ::munmap(start + before + size, kLargePage - before);
-  ::madvise(start + before, size, MADV_HUGEPAGE);  // a refusal costs speed only
+  ::madvise(start + before, used / kLargePage * kLargePage, MADV_HUGEPAGE);  // a refusal costs speed only
   return start + before;
 }
 
@@ -52,7 +52,7 @@ class BlockCache {
     auto found = by_size_.lower_bound(wanted);
     const bool hit = found != by_size_.end() && found->first <= wanted + wanted / 4;
     hit ? ++figures_.hits : ++figures_.misses;
-    const auto [address, size] = hit ? uncache(found) : from_system(wanted);
+    const auto [address, size] = hit ? uncache(found) : from_system(wanted, bytes);
     live_.emplace(address, size);
     figures_.live_bytes += static_cast<int64_t>(size);
     return address;
@@ -99,14 +99,14 @@ class BlockCache {
     return block;
   }
 
-  Block from_system(size_t size) {
+  Block from_system(size_t size, size_t used) {
     const int64_t wanted = static_cast<int64_t>(size);
     most_live_ = std::max(most_live_, figures_.live_bytes + wanted);
     while (!unused_.empty() && figures_.live_bytes + figures_.cached_bytes + wanted > most_live_ + most_live_ / kSlackShare + kSlack) {
       const auto oldest = uncache(unused_.front().place);
       ::munmap(oldest.address, oldest.size);
     }
-    return {mapped(size), size};
+    return {mapped(size, used), size};
   }
 
   std::mutex mutex_;

@@ -2,7 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <thread>
 #include <vector>
 
@@ -55,6 +59,23 @@ TEST_F(BlockCache, LiveAndCachedStayNearTheLargestNeed) {
     const auto figures = block_cache_figures();
     EXPECT_LE(figures.live_bytes + figures.cached_bytes, most + most / 8 + 33 * kMebibyte) << round;
   }
+}
+
+/// Pages of these bytes that the machine has given memory to.
+int64_t resident_bytes(const std::byte* from, int64_t bytes) {
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  std::vector<unsigned char> pages(static_cast<size_t>((bytes + page - 1) / page));
+  EXPECT_EQ(::mincore(const_cast<std::byte*>(from), static_cast<size_t>(bytes), pages.data()), 0);
+  return page * std::count_if(pages.begin(), pages.end(), [](unsigned char state) { return (state & 1) != 0; });
+}
+
+TEST_F(BlockCache, TheUnusedEndOfABlockTakesNoMemory) {
+  constexpr int64_t kUsed = 67 * kMebibyte, kWhole = 80 * kMebibyte;  // rounded up to four steps between powers of two
+  auto new_block = block(kUsed);
+  new_block.fill_(1);
+  const auto* start = static_cast<const std::byte*>(new_block.data_ptr());
+  EXPECT_EQ(resident_bytes(start, kUsed), kUsed);
+  EXPECT_EQ(resident_bytes(start + kUsed, kWhole - kUsed), 0) << "a large page reaches beyond the used part";
 }
 
 TEST_F(BlockCache, ThreadsMayTakeAndFreeAtOnce) {

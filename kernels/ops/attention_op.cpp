@@ -5,9 +5,11 @@
 #include <array>
 
 #include "kernels/attention/attention.h"
+#include "kernels/ops/apply.h"
 #include "kernels/ops/attention_on_device.h"
 #include "kernels/ops/attention_with_libtorch.h"
 #include "kernels/ops/on_device.h"
+#include "kernels/rows/cached_attention_rows.h"
 
 namespace graft::ops {
 namespace {
@@ -36,6 +38,20 @@ std::optional<kernels::AttentionProblem> kernel_problem(const at::Tensor& q, con
                                     .width = q.size(2), .causal = shape.causal, .window = shape.window,
                                     .scale = static_cast<float>(shape.scale), .q = head_rows(q), .k = head_rows(k), .v = head_rows(v)};
   return kernels::attention_supported(problem) ? std::optional(problem) : std::nullopt;
+}
+
+/// Tiles are 32 rows high and pack the keys for each call.
+constexpr int64_t kFewQueries = 8;
+
+at::Tensor attention_of_few(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape) {
+  auto out = at::empty_like(q);
+  const auto type = q.scalar_type() == at::kFloat ? kernels::Element::kFloat32 : kernels::Element::kBFloat16;
+  kernels::cached_attention_rows({.type = type, .queries = q.size(0), .keys = k.size(0), .heads = q.size(1), .key_heads = k.size(1),
+                                  .width = q.size(2), .causal = shape.causal, .window = shape.window,
+                                  .scale = static_cast<float>(shape.scale), .q = q.const_data_ptr(), .k = k.const_data_ptr(),
+                                  .v = v.const_data_ptr(), .q_stride = q.stride(0), .k_stride = k.stride(0), .v_stride = v.stride(0),
+                                  .out_stride = out.stride(0), .out = out.mutable_data_ptr()});
+  return out;
 }
 
 struct Attention : public torch::autograd::Function<Attention> {
@@ -80,11 +96,12 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                      const AttentionShape& shape) {
   if (on_device(q)) return attention_on_device(q, k, v, lengths, shape);
   const auto sizes = at::tensor(at::ArrayRef<int32_t>(lengths.data(), lengths.size()), at::kInt);
-  return Attention::apply(q.contiguous(), k.contiguous(), v.contiguous(), sizes, shape.causal, shape.window, shape.scale);
+  return apply<Attention>(q.contiguous(), k.contiguous(), v.contiguous(), sizes, shape.causal, shape.window, shape.scale);
 }
 
 at::Tensor attention_with_cache(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape) {
   if (on_device(q)) return attention_on_device(q, k, v, std::array{static_cast<int32_t>(q.size(0))}, shape);
+  if (q.size(0) <= kFewQueries && q.size(0) <= k.size(0)) return attention_of_few(q, k, v, shape);
   auto out = at::empty_like(q);
   const std::array<int32_t, 1> queries = {static_cast<int32_t>(q.size(0))}, keys = {static_cast<int32_t>(k.size(0))};
   if (const auto problem = kernel_problem(q, k, v, queries, keys, shape)) {

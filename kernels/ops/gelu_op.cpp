@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/on_device.h"
 #include "kernels/rows/rows_cuda.h"
@@ -36,6 +37,6 @@ struct GeluFunction : public torch::autograd::Function<GeluFunction> {
 
 }  // namespace
 
-at::Tensor gelu(const at::Tensor& x, kernels::Gelu form) { return GeluFunction::apply(x, static_cast<int64_t>(form)); }
+at::Tensor gelu(const at::Tensor& x, kernels::Gelu form) { return apply<GeluFunction>(x, static_cast<int64_t>(form)); }
 
 }  // namespace graft::ops

@@ -4,6 +4,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/head_loss/head_loss.h"
+#include "kernels/ops/apply.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/head_loss_on_device.h"
 #include "kernels/ops/on_device.h"
@@ -124,7 +125,7 @@ struct HeadLoss : public torch::autograd::Function<HeadLoss> {
 
 at::Tensor head_loss(const at::Tensor& hidden, const at::Tensor& targets, int64_t vocabulary, const HeadRows& rows) {
   GRAFT_ASSERT(hidden.size(0) == targets.size(0));
-  return HeadLoss::apply(hidden, targets, vocabulary, rows);
+  return apply<HeadLoss>(hidden, targets, vocabulary, rows);
 }
 
 int64_t head_loss_bytes(int64_t rows, int64_t width, int64_t vocabulary, at::ScalarType dtype) {

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/norm_scratch.h"
 #include "kernels/rows/norm_rows.h"
@@ -50,7 +51,7 @@ struct LayerNorm : public torch::autograd::Function<LayerNorm> {
 }  // namespace
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon) {
-  return LayerNorm::apply(x, weight, bias, epsilon);
+  return apply<LayerNorm>(x, weight, bias, epsilon);
 }
 
 }  // namespace graft::ops

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/apply.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/norm_scratch.h"
@@ -100,12 +101,12 @@ Maker rms_norm_maker() {
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  return RmsNorm::apply(x, weight, std::nullopt, epsilon, int64_t{1})[1];
+  return apply<RmsNorm>(x, weight, std::nullopt, epsilon, int64_t{1})[1];
 }
 
 AddedAndNormed add_rms_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight, double epsilon, int readers) {
   GRAFT_ASSERT(readers >= 1 && readers <= kernels::kMostReaders);
-  auto results = RmsNorm::apply(x, weight, if_defined(residual), epsilon, int64_t{readers});
+  auto results = apply<RmsNorm>(x, weight, if_defined(residual), epsilon, int64_t{readers});
   return {results[0], {results.begin() + 1, results.end()}};
 }
 

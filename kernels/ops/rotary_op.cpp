@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/on_device.h"
 #include "kernels/rows/rows_cuda.h"
@@ -36,7 +37,7 @@ struct Rotary : public torch::autograd::Function<Rotary> {
 }  // namespace
 
 at::Tensor rotary(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
-  return Rotary::apply(x, cosine, sine);
+  return apply<Rotary>(x, cosine, sine);
 }
 
 }  // namespace graft::ops

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/element_of.h"
 #include "kernels/ops/on_device.h"
 #include "kernels/ops/remaking.h"
@@ -43,6 +44,6 @@ at::Tensor made_again(const tensor_list& kept) { return product_of(kept[0], kept
 
 Maker swiglu_maker() { return maker<Swiglu, made_again>(); }
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return Swiglu::apply(gate.contiguous(), up.contiguous()); }
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return apply<Swiglu>(gate.contiguous(), up.contiguous()); }
 
 }  // namespace graft::ops

@@ -120,7 +120,7 @@ ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAn
                                     std::span<SequenceCache* const> caches, const ForwardContext& context) const {
   const auto projected = project(stream, angles, context);
   const auto& [x, normed, q, k, v] = projected;
-  auto attended = at::empty_like(q);
+  std::vector<at::Tensor> attended;
   int64_t start = 0;
   for (size_t s = 0; s < caches.size(); ++s) {
     auto& cache = caches[s]->layers[static_cast<size_t>(index_)];
@@ -128,12 +128,11 @@ ResidualStream DecoderLayer::extend(const ResidualStream& stream, const RotaryAn
     GRAFT_ASSERT(before + count <= cache.keys.size(0));
     cache.keys.narrow(0, before, count).copy_(k.narrow(0, start, count));
     cache.values.narrow(0, before, count).copy_(v.narrow(0, start, count));
-    attended.narrow(0, start, count)
-        .copy_(ops::attention_with_cache(q.narrow(0, start, count), cache.keys.narrow(0, 0, before + count),
-                                         cache.values.narrow(0, 0, before + count), attention_shape(config_)));
+    attended.push_back(ops::attention_with_cache(q.narrow(0, start, count), cache.keys.narrow(0, 0, before + count),
+                                                 cache.values.narrow(0, 0, before + count), attention_shape(config_)));
     start += count;
   }
-  return finish(projected, attended, lengths, context, caches);
+  return finish(projected, attended.size() == 1 ? attended.front() : at::cat(attended), lengths, context, caches);
 }
 
 }  // namespace graft::peft

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/apply.h"
 #include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
@@ -88,7 +89,7 @@ at::Tensor dense_update_linear(const at::Tensor& x, const std::vector<at::Tensor
                                const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias, double dropout, uint64_t seed) {
   GRAFT_ASSERT(leaves.size() == 1 || leaves.size() == 2);
   const auto second = leaves.size() == 2 ? std::optional(leaves[1]) : std::nullopt;
-  return DenseUpdateLinear::apply(x, leaves[0], second, ops::if_defined(bias), base, make, dropout, static_cast<int64_t>(seed));
+  return ops::apply<DenseUpdateLinear>(x, leaves[0], second, ops::if_defined(bias), base, make, dropout, static_cast<int64_t>(seed));
 }
 
 }  // namespace graft::peft

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/apply.h"
 #include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "peft_core/slots/expansion_scratch.h"
@@ -165,7 +166,7 @@ std::shared_ptr<FrozenLinear> dense_linear(const at::Tensor& weight, std::functi
 }
 
 at::Tensor frozen_linear(const at::Tensor& x, const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
-  return FrozenProduct::apply(x, ops::if_defined(bias), base);
+  return ops::apply<FrozenProduct>(x, ops::if_defined(bias), base);
 }
 
 }  // namespace graft::peft

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
 #include "kernels/ops/products.h"
@@ -49,7 +50,7 @@ struct FactorGradients : public torch::autograd::Function<FactorGradients> {
 
 at::Tensor with_factor_gradients(const at::Tensor& y, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
                                  const FactorGradientOptions& options) {
-  return FactorGradients::apply(y, x, a, b, ops::if_defined(options.channel_gain), ops::if_defined(options.token_gain), options.scale,
+  return ops::apply<FactorGradients>(y, x, a, b, ops::if_defined(options.channel_gain), ops::if_defined(options.token_gain), options.scale,
                                 options.dropout, static_cast<int64_t>(options.seed));
 }
 

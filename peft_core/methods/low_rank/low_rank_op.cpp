@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
@@ -67,12 +68,12 @@ struct LowRankLinear : public torch::autograd::Function<LowRankLinear> {
 at::Tensor low_rank_linear(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, double scale,
                            const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias, double dropout,
                            uint64_t seed) {
-  return LowRankLinear::apply(x, a, b, ops::if_defined(bias), std::nullopt, base, scale, dropout, static_cast<int64_t>(seed));
+  return ops::apply<LowRankLinear>(x, a, b, ops::if_defined(bias), std::nullopt, base, scale, dropout, static_cast<int64_t>(seed));
 }
 
 at::Tensor low_rank_linear_by_rows(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b, const at::Tensor& row_factors,
                                    const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
-  return LowRankLinear::apply(x, a, b, ops::if_defined(bias), row_factors, base, /*scale=*/1.0, /*dropout=*/0.0, int64_t{0});
+  return ops::apply<LowRankLinear>(x, a, b, ops::if_defined(bias), row_factors, base, /*scale=*/1.0, /*dropout=*/0.0, int64_t{0});
 }
 
 }  // namespace graft::peft

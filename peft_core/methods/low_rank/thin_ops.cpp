@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
@@ -58,11 +59,11 @@ struct LatentLinear : public torch::autograd::Function<LatentLinear> {
 
 }  // namespace
 
-at::Tensor thin_product(const at::Tensor& x, const at::Tensor& a) { return ThinProduct::apply(x, a); }
+at::Tensor thin_product(const at::Tensor& x, const at::Tensor& a) { return ops::apply<ThinProduct>(x, a); }
 
 at::Tensor latent_linear(const at::Tensor& x, const at::Tensor& z, const at::Tensor& b, double scale,
                          const std::shared_ptr<const FrozenLinear>& base, const at::Tensor& bias) {
-  return LatentLinear::apply(x, z.contiguous(), b, ops::if_defined(bias), base, scale);
+  return ops::apply<LatentLinear>(x, z.contiguous(), b, ops::if_defined(bias), base, scale);
 }
 
 }  // namespace graft::peft

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
+
 namespace graft::peft {
 namespace {
 
@@ -72,7 +74,7 @@ at::Tensor VectorMix::pieces(const at::Tensor& bank) const {
   sizes.back() = vectors_;
   const auto all = at::zeros(sizes, weights.options().requires_grad(false)).scatter_add(-1, indices, weights);
   sizes.back() = bank.size(1);
-  return MixedVectors::apply(all.view({-1, vectors_}), bank).view(sizes);
+  return ops::apply<MixedVectors>(all.view({-1, vectors_}), bank).view(sizes);
 }
 
 NamedTensors VectorMix::choices(const std::string& name) const {

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
+
 namespace graft::peft {
 namespace {
 
@@ -32,6 +34,6 @@ at::Tensor group_balance(const Routing& routing, const at::Tensor& groups) {
   return (share * mass).sum() * static_cast<double>(groups.size(1));
 }
 
-at::Tensor with_extra_loss(const at::Tensor& y, const at::Tensor& extra) { return ExtraLoss::apply(y, extra); }
+at::Tensor with_extra_loss(const at::Tensor& y, const at::Tensor& extra) { return ops::apply<ExtraLoss>(y, extra); }
 
 }  // namespace graft::peft

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/apply.h"
 
 namespace graft::peft {
 namespace {
@@ -104,7 +105,7 @@ struct TurnedRows : public torch::autograd::Function<TurnedRows> {
 
 at::Tensor turned_rows(const at::Tensor& x, const at::Tensor& order) {
   GRAFT_ASSERT(x.dim() == 3 && x.size(2) % 2 == 0 && order.dim() == 1 && order.size(0) == x.size(0));
-  return TurnedRows::apply(x, order);
+  return ops::apply<TurnedRows>(x, order);
 }
 
 }  // namespace graft::peft

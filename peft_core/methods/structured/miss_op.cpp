@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops/apply.h"
 #include "kernels/ops/dense_products.h"
 #include "kernels/ops/if_defined.h"
 #include "kernels/ops/kept_input.h"
@@ -82,7 +83,7 @@ struct BlockUpdateProduct : public torch::autograd::Function<BlockUpdateProduct>
 
 at::Tensor block_sum_linear(const at::Tensor& x, const at::Tensor& shared, const std::shared_ptr<const FrozenLinear>& base,
                             const at::Tensor& bias, double dropout, uint64_t seed) {
-  return BlockSumLinear::apply(x, shared, ops::if_defined(bias), base, dropout, static_cast<int64_t>(seed));
+  return ops::apply<BlockSumLinear>(x, shared, ops::if_defined(bias), base, dropout, static_cast<int64_t>(seed));
 }
 
 at::Tensor block_update(const at::Tensor& weight, const at::Tensor& blocks) {
@@ -92,7 +93,7 @@ at::Tensor block_update(const at::Tensor& weight, const at::Tensor& blocks) {
 }
 
 at::Tensor block_update_product(const at::Tensor& x, const at::Tensor& blocks, const std::shared_ptr<const FrozenLinear>& base) {
-  return BlockUpdateProduct::apply(x, blocks, base);
+  return ops::apply<BlockUpdateProduct>(x, blocks, base);
 }
 
 }  // namespace graft::peft

@@ -5,9 +5,11 @@
 #include <omp.h>
 
 #include "kernels/ops/attention_op.h"
+#include "kernels/ops/gelu_op.h"
 #include "kernels/ops/head_loss_op.h"
 #include "kernels/ops/products.h"
 #include "kernels/ops/kept_input.h"
+#include "kernels/ops/layer_norm_op.h"
 #include "kernels/ops/rms_norm_op.h"
 #include "kernels/ops/rotary_op.h"
 #include "kernels/ops/swiglu_op.h"
@@ -496,6 +498,30 @@ void set_threads(int count) {
 
 /// Same bytes run to run. Between thread counts LibTorch's fp32 product may split its sums elsewhere (it does on AVX-512), so there only
 /// the rounding of its sums is allowed: at most some thousand terms of 2^-24 each, of random sign.
+TEST_P(Operators, WithoutGradientsTheValuesAreTheSame) {
+  const auto x = leaf({37, 48}, dtype(), 1), gain = leaf({48}, at::kFloat, 2), residual = leaf({37, 48}, dtype(), 3);
+  const auto heads = leaf({37, 4, 16}, dtype(), 4), angles = normal({37, 8}, at::kFloat, 5);
+  const std::vector<std::pair<const char*, std::function<Tensors()>>> operators = {
+      {"rms_norm", [&] { return Tensors{rms_norm(x, gain, 1e-5)}; }},
+      {"add_rms_norm", [&] { auto [sum, normed] = add_rms_norm(x, residual, gain, 1e-5, 2); return Tensors{sum, normed[0], normed[1]}; }},
+      {"layer_norm", [&] { return Tensors{layer_norm(x, gain, gain, 1e-5)}; }},
+      {"swiglu", [&] { return Tensors{swiglu(x, residual)}; }},
+      {"gelu", [&] { return Tensors{gelu(x, kernels::Gelu::kExact)}; }},
+      {"rotary", [&] { return Tensors{rotary(heads, angles.cos(), angles.sin())}; }},
+      {"attention", [&] { return Tensors{attention(heads, heads, heads, std::vector<int32_t>{30, 7}, shape_of(16))}; }},
+  };
+  for (const auto& [name, run] : operators) {
+    const auto recorded = run();
+    const at::NoGradGuard no_gradient;
+    const auto plain = run();
+    for (size_t i = 0; i < recorded.size(); ++i) {
+      EXPECT_TRUE(recorded[i].requires_grad()) << name;
+      EXPECT_FALSE(plain[i].requires_grad() && plain[i].grad_fn()) << name;
+      EXPECT_TRUE(at::equal(recorded[i].detach(), plain[i])) << name << " " << i;
+    }
+  }
+}
+
 TEST_P(Operators, ResultsAreTheSameRunToRunAndNearlySoForOneAndTwoThreads) {
   const int before = at::get_num_threads();
   set_threads(1);

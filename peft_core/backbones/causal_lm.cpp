@@ -162,6 +162,7 @@ at::Tensor CausalLm::logits(const at::Tensor& hidden, const ForwardContext& cont
 
 at::Tensor CausalLm::extend(const TokenStream& tokens, std::span<SequenceCache* const> caches, const ForwardContext& context) const {
   at::NoGradGuard no_gradient;
+  const at::AutoDispatchBelowADInplaceOrView no_views;  // of one token, keeping book of them takes as long as many an operator
   GRAFT_ASSERT(caches.size() == tokens.lengths.size());
   const bool begins = std::all_of(caches.begin(), caches.end(), [](const auto* cache) { return cache->length == 0; });
   auto input = entering(tokens, begins);

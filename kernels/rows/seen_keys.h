@@ -3,17 +3,17 @@
 // Private to this folder.
 
 #include <algorithm>
+#include <cstdint>
 
-#include "kernels/rows/cached_attention_rows.h"
 #include "kernels/rows/row_ranges.h"
 
 namespace graft::kernels::detail {
 
-/// The keys that a query sees; itself is always among them.
-inline Range seen_keys(const CachedAttention& p, int64_t query) {
-  if (!p.causal) return {0, p.keys};
-  const int64_t end = p.keys - p.queries + query + 1;
-  return {p.window > 0 ? std::max<int64_t>(0, end - p.window) : 0, end};
+/// What a query at this position sees of `keys` keys; it may see none. Not causal: all; with a window: only the last ones, itself among them.
+inline Range seen_keys(int64_t position, int64_t keys, bool causal, int64_t window) {
+  if (!causal) return {0, keys};
+  const int64_t end = std::min(keys, position + 1), begin = window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0;
+  return {std::min(begin, end), end};
 }
 
 }  // namespace graft::kernels::detail

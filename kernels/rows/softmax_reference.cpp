@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/rows/row_values.h"
 
@@ -11,13 +12,42 @@ namespace {
 using detail::read;
 using detail::Values;
 
+bool sees(int64_t position, int64_t key, bool causal, int64_t window) {
+  if (!causal) return true;
+  return key <= position && (window == 0 || key > position - window);
+}
+
 bool sees(const AttentionBlock& block, int64_t query, int64_t key) {
-  const int64_t position = block.first_position + query;
-  if (!block.causal) return true;
-  return key <= position && (block.window == 0 || key > position - block.window);
+  return sees(block.first_position + query, key, block.causal, block.window);
+}
+
+/// One query of one head.
+void attend(const CachedAttention& p, int64_t query, int64_t head) {
+  const Values q = read(p.type, p.q), k = read(p.type, p.k), v = read(p.type, p.v), out{p.type, p.out};
+  const int64_t in_query = query * p.q_stride + head * p.width, in_key = head / (p.heads / p.key_heads) * p.width;
+  std::vector<double> weights(static_cast<size_t>(p.keys), -INFINITY);
+  double top = -INFINITY, sum = 0;
+  for (int64_t j = 0; j < p.keys; ++j) {
+    if (!sees(p.keys - p.queries + query, j, p.causal, p.window)) continue;
+    double score = 0;
+    for (int64_t i = 0; i < p.width; ++i) score += q[in_query + i] * k[j * p.k_stride + in_key + i];
+    top = std::max(top, weights[static_cast<size_t>(j)] = p.scale * score);
+  }
+  for (double& weight : weights) sum += weight = std::exp(weight - top);
+  for (int64_t i = 0; i < p.width; ++i) {
+    double mean = 0;
+    for (int64_t j = 0; j < p.keys; ++j)
+      if (weights[static_cast<size_t>(j)] != 0) mean += weights[static_cast<size_t>(j)] / sum * v[j * p.v_stride + in_key + i];
+    out.set(query * p.out_stride + head * p.width + i, mean);
+  }
 }
 
 }  // namespace
+
+void cached_attention_rows_reference(const CachedAttention& problem) {
+  for (int64_t query = 0; query < problem.queries; ++query)
+    for (int64_t head = 0; head < problem.heads; ++head) attend(problem, query, head);
+}
 
 void softmax_rows_reference(Element type, const AttentionBlock& block, void* scores, float* log_sum_exp) {
   const Values row{type, scores};

@@ -51,7 +51,7 @@ struct FactorGradients : public torch::autograd::Function<FactorGradients> {
 at::Tensor with_factor_gradients(const at::Tensor& y, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
                                  const FactorGradientOptions& options) {
   return ops::apply<FactorGradients>(y, x, a, b, ops::if_defined(options.channel_gain), ops::if_defined(options.token_gain), options.scale,
-                                options.dropout, static_cast<int64_t>(options.seed));
+                                     options.dropout, static_cast<int64_t>(options.seed));
 }
 
 }  // namespace graft::peft

@@ -496,8 +496,6 @@ void set_threads(int count) {
   omp_set_num_threads(count);
 }
 
-/// Same bytes run to run. Between thread counts LibTorch's fp32 product may split its sums elsewhere (it does on AVX-512), so there only
-/// the rounding of its sums is allowed: at most some thousand terms of 2^-24 each, of random sign.
 TEST_P(Operators, WithoutGradientsTheValuesAreTheSame) {
   const auto x = leaf({37, 48}, dtype(), 1), gain = leaf({48}, at::kFloat, 2), residual = leaf({37, 48}, dtype(), 3);
   const auto heads = leaf({37, 4, 16}, dtype(), 4), angles = normal({37, 8}, at::kFloat, 5);
@@ -522,6 +520,8 @@ TEST_P(Operators, WithoutGradientsTheValuesAreTheSame) {
   }
 }
 
+/// Same bytes run to run. Between thread counts LibTorch's fp32 product may split its sums elsewhere (it does on AVX-512), so there only
+/// the rounding of its sums is allowed: at most some thousand terms of 2^-24 each, of random sign.
 TEST_P(Operators, ResultsAreTheSameRunToRunAndNearlySoForOneAndTwoThreads) {
   const int before = at::get_num_threads();
   set_threads(1);

@@ -6,6 +6,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/rows/cached_attention_rows.h"
+#include "kernels/rows/rows_reference.h"
 #include "tests/kernels/rows/row_buffers.h"
 
 namespace graft::kernels {
@@ -39,7 +40,7 @@ class Operands {
   }
   Buffer expected() {
     auto out = out_;
-    cached_attention_reference(problem(out));
+    cached_attention_rows_reference(problem(out));
     return out;
   }
   void spoil_key(int64_t key) {
